@@ -1,0 +1,194 @@
+"""What can go wrong for a caller, each with its HTTP status and its OpenAI type and code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAIError:
+    """The body of every error response: `{"error": {message, type, param, code}}`."""
+
+    message: str
+    type: str
+    code: str | None
+    param: str | None = None
+
+    def as_json(self) -> dict[str, dict[str, str | None]]:
+        """The JSON object that OpenAI clients expect."""
+        return {
+            "error": {
+                "message": self.message,
+                "type": self.type,
+                "param": self.param,
+                "code": self.code,
+            }
+        }
+
+
+class LbError(Exception):
+    """Base of all errors that a client may see; str(error) is safe to show."""
+
+    status: ClassVar[int] = 500
+    _type: ClassVar[str] = "server_error"
+    _code: ClassVar[str] = "internal_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after_s: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+        self._own_code = code
+
+    def http_status(self) -> int:
+        """The status of the response that carries this error."""
+        return self.status
+
+    def error_type(self) -> str:
+        """`error.type` in the OpenAI error object."""
+        return self._type
+
+    def error_code(self) -> str:
+        """`error.code` in the OpenAI error object."""
+        return self._own_code or self._code
+
+    def openai(self) -> OpenAIError:
+        """The response body of this error."""
+        return OpenAIError(self.message, self.error_type(), self.error_code(), self.param)
+
+
+class InternalError(LbError):
+    """Something of ours broke; the log has the details under the request id."""
+
+
+class InvalidRequest(LbError):
+    """The request's own fault. `param` names the field."""
+
+    status, _type, _code = 400, "invalid_request_error", "invalid_value"
+
+
+class InvalidJson(InvalidRequest):
+    _code = "invalid_json"
+
+
+class MissingField(InvalidRequest):
+    _code = "missing_field"
+
+
+class SetupRequired(LbError):
+    """There is no administrator yet, so only this machine itself is served."""
+
+    status, _type, _code = 403, "permission_error", "setup_required"
+
+
+class ModelNotFound(LbError):
+    """No endpoint lists the model."""
+
+    status, _type, _code = 404, "invalid_request_error", "model_not_found"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"The model '{model[:200]}' does not exist.", param="model")
+
+
+class NotFound(LbError):
+    status, _type, _code = 404, "not_found_error", "not_found"
+
+
+class MethodNotAllowed(LbError):
+    status, _type, _code = 405, "invalid_request_error", "method_not_allowed"
+
+
+class Conflict(LbError):
+    """The name or URL is taken, or the endpoint is not ours to edit."""
+
+    status, _type, _code = 409, "invalid_request_error", "conflict"
+
+
+class RequestTooLarge(LbError):
+    status, _type, _code = 413, "invalid_request_error", "request_too_large"
+
+
+class QueueFull(LbError):
+    """The line is full, or admission rejects."""
+
+    status, _type, _code = 429, "rate_limit_error", "queue_full"
+
+
+class UpstreamRateLimited(LbError):
+    """Every endpoint of the model says 429."""
+
+    status, _type, _code = 429, "rate_limit_error", "upstream_rate_limited"
+
+
+class NotImplementedYet(LbError):
+    """A route of the older product that is not built yet."""
+
+    status, _type, _code = 501, "invalid_request_error", "not_implemented"
+
+
+class UpstreamError(LbError):
+    """The endpoint answered, but badly."""
+
+    status, _type, _code = 502, "upstream_error", "upstream_error"
+
+
+class UpstreamUnreachable(LbError):
+    """No endpoint of the model could be reached."""
+
+    status, _type, _code = 502, "upstream_error", "upstream_unreachable"
+
+
+class NoCapableEndpoints(LbError):
+    """The model is known, but every endpoint of it is offline."""
+
+    status, _type, _code = 503, "service_unavailable", "no_capable_endpoints"
+
+
+class Overloaded(LbError):
+    """Too many bytes of request bodies are held at once."""
+
+    status, _type, _code = 503, "service_unavailable", "overloaded"
+
+
+class ShuttingDown(LbError):
+    status, _type, _code = 503, "service_unavailable", "shutting_down"
+
+
+class StoreUnavailable(LbError):
+    """The database did not take the change; nothing was changed."""
+
+    status, _type, _code = 503, "service_unavailable", "store_unavailable"
+
+
+class QueueTimeout(LbError):
+    """The caller waited in line for as long as the settings allow."""
+
+    status, _type, _code = 504, "timeout_error", "queue_timeout"
+
+
+class UpstreamTimeout(LbError):
+    """The endpoint was too slow."""
+
+    status, _type, _code = 504, "timeout_error", "upstream_timeout"
+
+
+class LoopDetected(LbError):
+    """The request came back to us."""
+
+    status, _type, _code = 508, "upstream_error", "loop_detected"
+
+
+class StartupError(Exception):
+    """llmlb cannot start. str(error) is one sentence that says why and what to do."""
+
+
+class ProbeFailed(Exception):
+    """An endpoint did not answer a probe as it should. str(error) says why, for people."""

@@ -1,0 +1,1 @@
+"""Calls to endpoints: the interface, the faults, and one implementation of it."""

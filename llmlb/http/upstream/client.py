@@ -1,0 +1,59 @@
+"""What the core asks of an upstream client; it knows no more of HTTP libraries than this."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from llmlb.types import Endpoint, EndpointId
+
+INSTANCE_HEADER = "x-llmlb-instance"
+"""Carries the ids of the balancers that a request has passed, so that loops are seen."""
+
+Headers = Sequence[tuple[str, str]]
+
+
+class UpstreamResponse(Protocol):
+    """The head of an endpoint's answer, and its body as it comes."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """By lower-case name; repeated ones joined with a comma."""
+        ...
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body, undecoded, in pieces as they arrive. Raises UpstreamFault."""
+        ...
+
+
+class UpstreamClient(Protocol):
+    """Keeps connections to endpoints, and opens calls on them."""
+
+    def call(
+        self,
+        endpoint: Endpoint,
+        method: str,
+        path: str,
+        *,
+        headers: Headers = (),
+        body: bytes | None = None,
+    ) -> AbstractAsyncContextManager[UpstreamResponse]:
+        """Send one request to `endpoint.base_url + path`; entered when the head has come.
+
+        Adds the endpoint's key and extra headers, and asks for an uncompressed answer. Only
+        connecting is bounded in time here (the rest is the caller's). Leaving the context
+        closes the call at once, also while being cancelled. Raises UpstreamFault.
+        """
+        ...
+
+    async def forget(self, endpoint_id: EndpointId) -> None:
+        """Close the idle connections of an endpoint that is gone or has changed."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close everything."""
+        ...

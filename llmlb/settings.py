@@ -1,0 +1,88 @@
+"""What can be configured, read from LLMLB_* environment variables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from llmlb.errors import StartupError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+MIB = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """Every setting, with its default. Durations end in `_s` (seconds), sizes in `_bytes`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="LLMLB_", frozen=True, populate_by_name=True, extra="ignore"
+    )
+
+    host: str = Field("127.0.0.1", min_length=1)
+    port: int = Field(32768, ge=0, le=65535)
+    data_dir: Path = Field(Path("~/.llmlb"))
+    database_url: str | None = Field(None)
+    config_file: Path | None = Field(None, validation_alias="LLMLB_CONFIG")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info")
+
+    queue_max: int = Field(100, ge=0, le=100_000)
+    queue_timeout_s: float = Field(
+        60.0, ge=0, le=86_400, validation_alias="LLMLB_QUEUE_TIMEOUT_SECS"
+    )
+
+    health_check_interval_s: float = Field(
+        30.0, ge=1, le=3600, validation_alias="LLMLB_HEALTH_CHECK_INTERVAL"
+    )
+    model_sync_interval_s: float = Field(
+        900.0, ge=1, le=86_400, validation_alias="LLMLB_AUTO_SYNC_MODELS_INTERVAL_SECS"
+    )
+
+    max_body_bytes: int = Field(160 * MIB, ge=1024)
+    body_memory_bytes: int = Field(512 * MIB, ge=1024)
+    body_timeout_s: float = Field(300.0, gt=0, le=86_400)
+    drain_timeout_s: float = Field(30.0, ge=0, le=3600)
+
+    connect_timeout_s: float = Field(5.0, gt=0, le=300)
+    first_token_timeout_s: float = Field(300.0, gt=0, le=86_400)
+    token_gap_timeout_s: float = Field(120.0, gt=0, le=86_400)
+    stream_timeout_s: float = Field(3600.0, gt=0, le=604_800)
+
+    @property
+    def data_path(self) -> Path:
+        """The data directory, with `~` resolved."""
+        return self.data_dir.expanduser()
+
+    @property
+    def database(self) -> str:
+        """The database URL, by default `llmlb.db` in the data directory."""
+        return self.database_url or f"sqlite:{self.data_path / 'llmlb.db'}"
+
+
+def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - pydantic validates them
+    """Read the environment; *overrides* (a command line's flags) win over it.
+
+    Raises StartupError with one sentence per wrong setting, each naming its variable.
+    """
+    try:
+        return Settings(**{k: v for k, v in overrides.items() if v is not None})
+    except ValidationError as error:
+        raise StartupError("\n".join(_sentence(e) for e in error.errors())) from None
+
+
+def variable_name(field_name: str) -> str:
+    """The environment variable that sets *field_name*."""
+    field = Settings.model_fields.get(field_name)
+    alias = field.validation_alias if field is not None else None
+    return alias if isinstance(alias, str) else f"LLMLB_{field_name}".upper()
+
+
+def _sentence(problem: ErrorDetails) -> str:
+    place = str(problem["loc"][0])
+    name = place if place.startswith("LLMLB_") else variable_name(place)
+    reason = problem["msg"]
+    return f"{name}={problem['input']!s} is not valid: {reason[0].lower()}{reason[1:]}."

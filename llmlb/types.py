@@ -1,0 +1,339 @@
+"""What llmlb talks about: endpoints, models, devices, the catalog and leases, all frozen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, NewType
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from typing import Self
+
+EndpointId = NewType("EndpointId", str)
+"""A UUID in its canonical text form."""
+
+EMA_WEIGHT = 0.2
+"""α of every latency EMA."""
+
+
+def ema(previous: float | None, sample: float) -> float:
+    """Fold *sample* into an exponential moving average: `α·sample + (1−α)·previous`.
+
+    The first sample is taken as it is, and so is the first one after `inf` (offline).
+    """
+    if previous is None or math.isinf(previous):
+        return sample
+    return EMA_WEIGHT * sample + (1 - EMA_WEIGHT) * previous
+
+
+class Status(StrEnum):
+    """What the last probes said of an endpoint."""
+
+    PENDING = "pending"
+    ONLINE = "online"
+    OFFLINE = "offline"
+    ERROR = "error"
+
+
+class Mode(StrEnum):
+    """What the operator wants of an endpoint.
+
+    `draining` finishes what runs and admits nothing new; `disabled` is not even probed.
+    """
+
+    ENABLED = "enabled"
+    DRAINING = "draining"
+    DISABLED = "disabled"
+
+
+class Engine(StrEnum):
+    """The software behind an endpoint: only ever detected, for display and probing."""
+
+    LLAMACPP = "llama.cpp"
+    OLLAMA = "ollama"
+    VLLM = "vllm"
+    LM_STUDIO = "lm-studio"
+    XLLM = "xllm"
+    OPENAI = "openai"
+
+
+ASSUMED_CONCURRENCY: Mapping[Engine | None, int] = MappingProxyType(
+    {Engine.VLLM: 64, Engine.LM_STUDIO: 4, Engine.OLLAMA: 4}
+)
+"""Requests at once when neither the operator nor the engine says; all others: 8."""
+
+
+class Api(StrEnum):
+    """The inference routes that are measured apart from one another."""
+
+    CHAT_COMPLETIONS = "chat_completions"
+    COMPLETIONS = "completions"
+    EMBEDDINGS = "embeddings"
+
+
+class Capability(StrEnum):
+    """What a model can be asked for."""
+
+    CHAT_COMPLETION = "chat_completion"
+    EMBEDDINGS = "embeddings"
+    IMAGE_GENERATION = "image_generation"
+    AUDIO_TRANSCRIPTION = "audio_transcription"
+    AUDIO_SPEECH = "audio_speech"
+    IMAGE_UNDERSTANDING = "image_understanding"
+
+
+class DeviceType(StrEnum):
+    """What an endpoint computes on."""
+
+    CPU = "cpu"
+    GPU = "gpu"
+
+
+@dataclass(frozen=True, slots=True)
+class GpuDevice:
+    """One GPU of an endpoint; memory is None where the endpoint does not tell."""
+
+    name: str
+    total_memory_bytes: int | None = None
+    used_memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceInfo:
+    """What an endpoint computes on, as it told at registration."""
+
+    device_type: DeviceType
+    gpu_devices: tuple[GpuDevice, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One model as one endpoint lists it, under the endpoint's own name."""
+
+    id: str
+    capabilities: frozenset[Capability] = frozenset({Capability.CHAT_COMPLETION})
+    max_tokens: int | None = None
+    """Context length in tokens; None where the endpoint does not tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One upstream inference server.
+
+    `api_key` and `extra_headers` are secrets: they never show in `repr`.
+    """
+
+    id: EndpointId
+    name: str
+    base_url: str
+    """Normalised, without a trailing slash and without `/v1`."""
+    registered_at: datetime
+    status: Status = Status.PENDING
+    mode: Mode = Mode.ENABLED
+    latency_ms: float | None = None
+    """EMA of the response time; None: not measured, inf: offline."""
+    device_info: DeviceInfo | None = None
+    device_note: str | None = None
+    """Why there is no device_info, where the endpoint was asked and gave none."""
+    engine: Engine | None = None
+    api_key: str | None = field(default=None, repr=False)
+    extra_headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    health_check_interval_s: float = 30
+    inference_timeout_s: float = 120
+    max_concurrency: int | None = None
+    """Requests at once, as the operator set it."""
+    engine_concurrency: int | None = None
+    """Requests at once, as the engine says."""
+    notes: str | None = None
+    declared: bool = False
+    """It stands in llmlb.toml, and is edited only there."""
+    models: tuple[Model, ...] = ()
+    last_seen_at: datetime | None = None
+    last_error: str | None = None
+    error_count: int = 0
+    probed: bool = False
+    """It has been probed since this process started."""
+    synced: bool = False
+    """Its models have been read since this process started."""
+
+    @property
+    def initialising(self) -> bool:
+        """Nothing certain is known yet, so it is worth waiting for."""
+        if self.status is Status.PENDING or not self.probed:
+            return True
+        return self.status is Status.ONLINE and not self.synced
+
+    @property
+    def capacity(self) -> int:
+        """How many requests may run on it at once."""
+        said = self.max_concurrency or self.engine_concurrency
+        return said or ASSUMED_CONCURRENCY.get(self.engine, 8)
+
+    @property
+    def capacity_is_assumed(self) -> bool:
+        """Neither the operator nor the engine named the capacity."""
+        return self.max_concurrency is None and self.engine_concurrency is None
+
+    def offers(self, model: str) -> bool:
+        """Whether it lists *model* by exactly this name."""
+        return any(m.id == model for m in self.models)
+
+    def update_latency(self, sample_ms: float) -> Endpoint:
+        """This endpoint with one more successful response of *sample_ms* in its EMA."""
+        return replace(self, latency_ms=ema(self.latency_ms, sample_ms))
+
+    def reset_latency(self) -> Endpoint:
+        """This endpoint as it counts while it is offline: infinitely slow."""
+        return replace(self, latency_ms=math.inf)
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Frozen view of endpoints × models × status, by registration order."""
+
+    endpoints: Mapping[EndpointId, Endpoint]
+    by_model: Mapping[str, tuple[Endpoint, ...]]
+
+    @classmethod
+    def of(cls, endpoints: Mapping[EndpointId, Endpoint]) -> Self:
+        """The catalog of these endpoints, whatever their status."""
+        by_model: dict[str, list[Endpoint]] = {}
+        for endpoint in endpoints.values():
+            for model_id in dict.fromkeys(m.id for m in endpoint.models):
+                by_model.setdefault(model_id, []).append(endpoint)
+        return cls(
+            MappingProxyType(dict(endpoints)),
+            MappingProxyType({model: tuple(offering) for model, offering in by_model.items()}),
+        )
+
+    def offering(self, model: str) -> tuple[Endpoint, ...]:
+        """The endpoints that list *model*, whatever their status."""
+        return self.by_model.get(model, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a running endpoint tells of itself, beyond being alive."""
+
+    engine: Engine
+    models: tuple[Model, ...]
+    engine_concurrency: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceReport:
+    """The device an endpoint tells of at registration, or a note why there is none."""
+
+    info: DeviceInfo | None = None
+    note: str | None = None
+
+
+class Outcome(StrEnum):
+    """How an attempt on one endpoint ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    """The client left, or the server stopped: says nothing of the endpoint."""
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """The right to run one request on one endpoint, held by one exchange.
+
+    A context manager. Releasing is synchronous, so that it works in a task that is being
+    cancelled, and only the first release counts.
+    """
+
+    serial: int
+    endpoint: Endpoint
+    arrival: int
+    """Place in the order of arrival; an exchange that asks again keeps it."""
+    _give_back: Callable[[int, Outcome], None] = field(repr=False)
+    outcome: Outcome = Outcome.CANCELLED
+    """Set by the holder before releasing."""
+    _released: bool = False
+
+    def release(self) -> None:
+        if not self._released:
+            self._released = True
+            self._give_back(self.serial, self.outcome)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.release()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one request, as the endpoint counted them; None where it did not say."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_tokens: int | None = None
+
+    @property
+    def total(self) -> int:
+        """The total said, else the sum of the parts."""
+        if self.total_tokens is not None:
+            return self.total_tokens
+        return (self.input_tokens or 0) + (self.output_tokens or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRequest:
+    """What is recorded of one attempt on one endpoint."""
+
+    endpoint_id: EndpointId
+    model: str
+    api: Api
+    outcome: Outcome
+    finished_at: datetime
+    duration_ms: float
+    time_to_first_token_ms: float | None = None
+    usage: Usage = Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What an endpoint (or one model of it, on one day) has done so far."""
+
+    total_requests: int = 0
+    successful_requests: int = 0
+    failed_requests: int = 0
+    cancelled_requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+    total_duration_ms: float = 0.0
+    """Of the successful ones."""
+
+    def plus(self, request: FinishedRequest) -> Totals:
+        """These totals with one more request."""
+        succeeded = request.outcome is Outcome.SUCCEEDED
+        return Totals(
+            total_requests=self.total_requests + 1,
+            successful_requests=self.successful_requests + succeeded,
+            failed_requests=self.failed_requests + (request.outcome is Outcome.FAILED),
+            cancelled_requests=self.cancelled_requests + (request.outcome is Outcome.CANCELLED),
+            input_tokens=self.input_tokens + (request.usage.input_tokens or 0),
+            output_tokens=self.output_tokens + (request.usage.output_tokens or 0),
+            total_tokens=self.total_tokens + request.usage.total,
+            total_duration_ms=self.total_duration_ms + (request.duration_ms if succeeded else 0.0),
+        )
+
+    def __add__(self, other: Totals) -> Totals:
+        return Totals(
+            *(getattr(self, name) + getattr(other, name) for name in Totals.__dataclass_fields__)
+        )
