@@ -106,6 +106,16 @@ class MethodNotAllowed(LbError):
     status, _type, _code = 405, "invalid_request_error", "method_not_allowed"
 
 
+class UnsupportedMediaType(LbError):
+    status, _type, _code = 415, "invalid_request_error", "unsupported_media_type"
+
+
+class RequestTimedOut(LbError):
+    """The client did not send its request in time."""
+
+    status, _type, _code = 408, "timeout_error", "request_timeout"
+
+
 class Conflict(LbError):
     """The name or URL is taken, or the endpoint is not ours to edit."""
 
@@ -126,6 +136,23 @@ class UpstreamRateLimited(LbError):
     """Every endpoint of the model says 429."""
 
     status, _type, _code = 429, "rate_limit_error", "upstream_rate_limited"
+
+
+class EndpointRefusal(LbError):
+    """What an endpoint said of the request itself, passed on in the OpenAI shape."""
+
+    def __init__(self, status: int, said: OpenAIError) -> None:
+        super().__init__(said.message, param=said.param)
+        self._status, self._said = status, said
+
+    def http_status(self) -> int:
+        return self._status
+
+    def error_type(self) -> str:
+        return self._said.type
+
+    def openai(self) -> OpenAIError:
+        return self._said
 
 
 class NotImplementedYet(LbError):
@@ -192,3 +219,6 @@ class StartupError(Exception):
 
 class ProbeFailed(Exception):
     """An endpoint did not answer a probe as it should. str(error) says why, for people."""
+
+    answered: ClassVar[bool] = True
+    """It did answer, if badly; a subclass for those that did not says False."""

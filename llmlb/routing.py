@@ -21,8 +21,10 @@ __all__ = [
     "Standings",
     "admission_control",
     "after_probe",
+    "after_refusal",
     "eligible",
     "ema",
+    "hopeful",
     "order",
     "retry_after_s",
 ]
@@ -181,3 +183,9 @@ def after_probe(endpoint: Endpoint, *, at: datetime, failure: str | None) -> End
         error_count=0,
         last_error=failure,
     )
+
+
+def after_refusal(endpoint: Endpoint, reason: str) -> Endpoint:
+    """The endpoint after a request showed that it cannot serve, whatever its probes say."""
+    status = Status.ERROR if endpoint.status is Status.ONLINE else endpoint.status
+    return replace(endpoint, status=status, last_error=reason, error_count=endpoint.error_count + 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -60,7 +61,7 @@ class Settings(BaseSettings):
     @property
     def database(self) -> str:
         """The database URL, by default `llmlb.db` in the data directory."""
-        return self.database_url or f"sqlite:{self.data_path / 'llmlb.db'}"
+        return self.database_url or f"sqlite:{quote(str(self.data_path / 'llmlb.db'))}"
 
 
 def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - pydantic validates them

@@ -239,6 +239,8 @@ class Outcome(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     """The client left, or the server stopped: says nothing of the endpoint."""
+    REFUSED = "refused"
+    """The endpoint found fault with the request itself."""
 
 
 @dataclass(slots=True, eq=False)
@@ -325,7 +327,8 @@ class Totals:
         return Totals(
             total_requests=self.total_requests + 1,
             successful_requests=self.successful_requests + succeeded,
-            failed_requests=self.failed_requests + (request.outcome is Outcome.FAILED),
+            failed_requests=self.failed_requests
+            + (request.outcome in (Outcome.FAILED, Outcome.REFUSED)),
             cancelled_requests=self.cancelled_requests + (request.outcome is Outcome.CANCELLED),
             input_tokens=self.input_tokens + (request.usage.input_tokens or 0),
             output_tokens=self.output_tokens + (request.usage.output_tokens or 0),

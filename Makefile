@@ -1,0 +1,61 @@
+# llmlb: `make demo` shows it, `make test` checks it. `make help` lists the rest.
+
+PORT ?= 32768
+VENV := .venv
+BIN := $(VENV)/bin
+# Shell scripts find a Python; name one to choose: make demo PYTHON=python3.12
+export PYTHON
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo serve test unit e2e test-313 lint format lock clean env-app env-demo env-dev
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: env-demo ## two real llama.cpp servers behind the balancer, until Ctrl-C (PORT=32768)
+	@exec $(BIN)/llmlb demo --port $(PORT)
+
+serve: env-app ## the balancer alone, on 127.0.0.1 (PORT=32768)
+	@exec $(BIN)/llmlb serve --port $(PORT)
+
+test: lint test-313 ## everything: lint, the unit part on 3.13 where found, then the whole suite
+	@echo "==> The whole suite: unit part, then end to end"
+	@exec $(BIN)/python -m pytest --cov --cov-report=term
+
+unit: env-dev ## the fast part of the suite, in virtual time
+	@exec $(BIN)/python -m pytest -m "not e2e" -q
+
+e2e: env-dev ## the part with real servers and real sockets
+	@exec $(BIN)/python -m pytest -m e2e
+
+test-313: env-dev ## the unit part on Python 3.13, if there is one
+	@scripts/test-313.sh
+
+lint: env-dev ## style, types, async rules, layers
+	$(BIN)/ruff check llmlb tests
+	$(BIN)/ruff format --check llmlb tests
+	$(BIN)/mypy --explicit-package-bases llmlb tests
+	$(BIN)/flake8 --select ASYNC llmlb tests
+	$(BIN)/lint-imports
+
+format: env-dev ## rewrite the code in the one format
+	$(BIN)/ruff check --fix-only llmlb tests
+	$(BIN)/ruff format llmlb tests
+
+lock: ## write requirements/*.txt anew (needs uv; UPGRADE=--upgrade for newer versions)
+	@scripts/lock.sh $(UPGRADE)
+
+clean: ## remove environments, caches and what the demonstration left
+	rm -rf .venv .venv313 .demo build dist .coverage .coverage.* htmlcov
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find llmlb tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+env-app:
+	@scripts/env.sh app $(VENV)
+
+env-demo:
+	@scripts/env.sh demo $(VENV)
+
+env-dev:
+	@scripts/env.sh dev $(VENV)

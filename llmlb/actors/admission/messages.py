@@ -1,0 +1,64 @@
+"""What the admission controller can be told and asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from llmlb.actors.admission.results import WaitResult
+from llmlb.actors.mailbox import Ask
+from llmlb.routing import AdmissionDecision
+from llmlb.types import Api, Catalog, EndpointId, Outcome
+
+Decide = Callable[[int, int], AdmissionDecision]
+"""Judges one more waiter by (waiters, limit); see `routing.admission_control`."""
+
+
+@dataclass(slots=True, eq=False)
+class WaitForReady(Ask[WaitResult]):
+    """Answered with a lease as soon as an endpoint of *model* has room."""
+
+    model: str
+    api: Api
+    limit: int
+    excluding: AbstractSet[EndpointId] = frozenset()
+    decide: Decide | None = None
+    arrival: int | None = None
+    """Place in the order of arrival, for one that asks again; None for a new one."""
+    place: int = -1
+    joined_at_s: float = 0.0
+    not_before_s: float = 0.0
+
+    @property
+    def wanted(self) -> bool:
+        return self.reply.wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    serial: int
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogChanged:
+    catalog: Catalog
+
+
+@dataclass(frozen=True, slots=True)
+class DelayOver:
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Answer the line, and admit only what asks again: that was admitted before."""
+
+
+@dataclass(slots=True, eq=False)
+class WaitUntilIdle(Ask[None]):
+    """Answered once no lease is out."""
+
+
+Message = WaitForReady | Release | CatalogChanged | DelayOver | Close | WaitUntilIdle

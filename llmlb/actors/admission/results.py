@@ -1,0 +1,49 @@
+"""What `wait_for_ready` can answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llmlb.types import Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Go: the caller now holds *lease* and must release it."""
+
+    lease: Lease
+    waited_s: float = 0.0
+    """Time in line; 0 if a slot was free."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeout:
+    """No slot came free in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class CapacityExceeded:
+    """The line is full, or admission control rejects."""
+
+    waiters: int
+    retry_after_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUnknown:
+    """No endpoint lists the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoneCapable:
+    """The model is known, but none of its endpoints is online or may come online now."""
+
+    retry_after_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The balancer is shutting down."""
+
+
+WaitResult = Ready | Timeout | CapacityExceeded | ModelUnknown | NoneCapable | Closed

@@ -1,0 +1,73 @@
+"""What the endpoint registry can be told and asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from llmlb.actors.mailbox import Ask
+from llmlb.errors import LbError
+from llmlb.types import Catalog, DeviceReport, Endpoint, EndpointId, Survey
+
+Change = Callable[[Endpoint], Endpoint]
+"""A pure edit of one endpoint, applied by its owner."""
+
+
+@dataclass(slots=True, eq=False)
+class Register(Ask[Endpoint]):
+    endpoint: Endpoint
+
+
+@dataclass(slots=True, eq=False)
+class Update(Ask[Endpoint]):
+    endpoint_id: EndpointId
+    change: Change
+
+
+@dataclass(slots=True, eq=False)
+class Remove(Ask[None]):
+    endpoint_id: EndpointId
+
+
+@dataclass(slots=True, eq=False)
+class Settle(Ask[Catalog]):
+    """Answered once everything told before has been taken in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """One probe's answer; *failure* is the reason why it failed, or None."""
+
+    endpoint: Endpoint
+    failure: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    endpoint: Endpoint
+    survey: Survey
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    endpoint: Endpoint
+    device: DeviceReport
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A request showed that the endpoint cannot serve, whatever its probes say."""
+
+    endpoint: Endpoint
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The write under way has ended."""
+
+    error: LbError | None
+
+
+Mutation = Register | Update | Remove
+Message = Mutation | Settle | Probed | Synced | Described | Failed | Written

@@ -1,0 +1,355 @@
+"""Which endpoints there are, in what state, and what models they list."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import assert_never
+
+import structlog
+import trio
+
+from llmlb.actors.mailbox import ActorGone, Mailbox
+from llmlb.actors.registry.messages import (
+    Change,
+    Described,
+    Failed,
+    Message,
+    Mutation,
+    Probed,
+    Register,
+    Remove,
+    Settle,
+    Synced,
+    Update,
+    Written,
+)
+from llmlb.actors.registry.neighbours import EndpointStore, Listener
+from llmlb.errors import Conflict, LbError, NotFound
+from llmlb.routing import Standings, after_probe, after_refusal, eligible, order
+from llmlb.types import (
+    Api,
+    Catalog,
+    DeviceReport,
+    Endpoint,
+    EndpointId,
+    Mode,
+    Status,
+    Survey,
+)
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Writes:
+    """At most one write is under way, so the database sees changes in their order."""
+
+    waiting: deque[Mutation] = field(default_factory=deque)
+    current: Mutation | None = None
+    saving: frozenset[EndpointId] = frozenset()
+    unsaved: set[EndpointId] = field(default_factory=set)
+    """Endpoints whose observed part (status, models, …) is newer than the database."""
+
+    @property
+    def busy(self) -> bool:
+        return self.current is not None or bool(self.saving)
+
+
+class EndpointRegistry:
+    """Owns the endpoints, their status and their models; publishes a frozen catalog.
+
+    An operator's change counts once it is in the database; what probes observe counts at
+    once and is written behind.
+    """
+
+    def __init__(
+        self,
+        store: EndpointStore,
+        endpoints: Iterable[Endpoint],
+        *,
+        listener: Listener,
+        standings: Standings,
+        now: Callable[[], datetime],
+        clock: Callable[[], float] = trio.current_time,
+    ) -> None:
+        """*now* tells the wall clock (UTC), *clock* monotonic seconds."""
+        self._mailbox = Mailbox[Message]()
+        self._store, self._listener = store, listener
+        self._standings, self._now, self._clock = standings, now, clock
+        self._endpoints = {e.id: e for e in endpoints}
+        self._writes = _Writes()
+        self._catalog = Catalog.of(self._endpoints)
+        self._turn = 0
+        self._last_turn: dict[EndpointId, int] = {}
+        self._children: trio.Nursery
+
+    @property
+    def catalog(self) -> Catalog:
+        """The endpoints as they are now; a frozen view."""
+        return self._catalog
+
+    def find_by_model_sorted_by_latency(self, model: str, api: Api | None = None) -> list[Endpoint]:
+        """The endpoints that can serve *model* now, quickest first; equals take turns.
+
+        An unmeasured endpoint comes first, so that it gets a value. Leases play no part
+        here: that is admission's business.
+        """
+        found = order(
+            eligible(self._catalog.offering(model)),
+            model=model,
+            api=api,
+            standings=self._standings,
+            in_flight={},
+            last_turn=self._last_turn,
+            now_s=self._clock(),
+        )
+        if found:
+            self._turn += 1
+            self._last_turn[found[0].id] = self._turn
+        return found
+
+    async def register(self, endpoint: Endpoint) -> Endpoint:
+        """Add *endpoint*; durable on return. Raises Conflict, StoreUnavailable, ActorGone."""
+        return await self._mailbox.ask(Register(endpoint))
+
+    async def update(self, endpoint_id: EndpointId, change: Change) -> Endpoint:
+        """Edit one endpoint; durable on return.
+
+        A new URL or key starts it anew as pending. Raises NotFound, Conflict,
+        StoreUnavailable, ActorGone, and whatever LbError *change* raises.
+        """
+        return await self._mailbox.ask(Update(endpoint_id, change))
+
+    async def remove(self, endpoint_id: EndpointId) -> None:
+        """Delete one endpoint; its running requests finish. Raises like `update`."""
+        await self._mailbox.ask(Remove(endpoint_id))
+
+    async def settled(self) -> Catalog:
+        """The catalog after everything told so far. Raises ActorGone."""
+        return await self._mailbox.ask(Settle())
+
+    def probed(self, endpoint: Endpoint, failure: str | None) -> None:
+        self._mailbox.tell(Probed(endpoint, failure))
+
+    def synced(self, endpoint: Endpoint, survey: Survey) -> None:
+        self._mailbox.tell(Synced(endpoint, survey))
+
+    def described(self, endpoint: Endpoint, device: DeviceReport) -> None:
+        self._mailbox.tell(Described(endpoint, device))
+
+    def failed(self, endpoint: Endpoint, reason: str) -> None:
+        self._mailbox.tell(Failed(endpoint, reason))
+
+    def close(self) -> None:
+        """Take in what was told, save it, then stop."""
+        self._mailbox.close()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        async with trio.open_nursery() as self._children:
+            self._publish()
+            for endpoint in self._endpoints.values():
+                self._watch(endpoint)
+            await self._mailbox.serve(self._handle, task_status=task_status)
+        unsaved = self._snapshots(self._writes.unsaved | self._writes.saving)
+        if unsaved:
+            try:
+                await self._store.save_observed(unsaved)
+            except LbError as error:
+                log.warning("the last endpoint states were not saved", reason=str(error))
+
+    def _handle(self, message: Message) -> None:
+        match message:
+            case Register() | Update() | Remove():
+                self._writes.waiting.append(message)
+            case Settle(reply=reply):
+                reply.answer(self._catalog)
+            case Probed(endpoint, failure):
+                self._observe(endpoint, lambda e: after_probe(e, at=self._now(), failure=failure))
+            case Synced(endpoint, survey):
+                self._observe(
+                    endpoint,
+                    lambda e: replace(
+                        e,
+                        engine=survey.engine,
+                        models=survey.models,
+                        engine_concurrency=survey.engine_concurrency,
+                        synced=True,
+                    ),
+                )
+            case Described(endpoint, device):
+                self._observe(
+                    endpoint,
+                    lambda e: replace(e, device_info=device.info, device_note=device.note),
+                )
+            case Failed(endpoint, reason):
+                self._observe(endpoint, lambda e: after_refusal(e, reason))
+            case Written(error):
+                self._finish_write(error)
+            case _:
+                assert_never(message)
+        self._start_write()
+
+    # -- what probes and requests observe
+
+    def _observe(self, seen: Endpoint, change: Change) -> None:
+        before = self._endpoints.get(seen.id)
+        if before is None or not _same_server(before, seen):
+            return  # an answer of yesterday's server
+        after = change(before)
+        self._endpoints[seen.id] = after
+        self._writes.unsaved.add(seen.id)
+        if after.status is Status.OFFLINE and before.status is not Status.OFFLINE:
+            self._listener.went_offline(seen.id)
+        self._publish()
+
+    def _publish(self) -> None:
+        self._catalog = Catalog.of(self._endpoints)
+        self._listener.catalog_changed(self._catalog)
+
+    def _watch(self, endpoint: Endpoint) -> None:
+        if endpoint.mode is not Mode.DISABLED:
+            self._listener.watch(endpoint)
+
+    # -- the operator's changes: checked, written, then applied, one at a time
+
+    def _start_write(self) -> None:
+        writes = self._writes
+        while not writes.busy and writes.waiting:
+            mutation = writes.waiting.popleft()
+            try:
+                work = self._checked(mutation)
+            except LbError as refusal:
+                mutation.reply.refuse(refusal)
+                continue
+            writes.current = mutation
+            self._children.start_soon(self._write, work)
+        if not writes.busy and writes.unsaved:
+            writes.saving, writes.unsaved = frozenset(writes.unsaved), set()
+            snapshots = self._snapshots(writes.saving)
+            self._children.start_soon(self._write, lambda: self._store.save_observed(snapshots))
+
+    def _checked(self, mutation: Mutation) -> Callable[[], Awaitable[None]]:
+        """The write that *mutation* needs. Raises the LbError that refuses it."""
+        match mutation:
+            case Register(endpoint=endpoint):
+                self._refuse_duplicate(endpoint)
+                return lambda: self._store.insert(endpoint)
+            case Update(endpoint_id=endpoint_id, change=change):
+                changed = self._changed(endpoint_id, change)
+                self._refuse_duplicate(changed)
+                return lambda: self._store.update(changed)
+            case Remove(endpoint_id=endpoint_id):
+                self._get(endpoint_id)
+                return lambda: self._store.delete(endpoint_id)
+
+    def _changed(self, endpoint_id: EndpointId, change: Change) -> Endpoint:
+        before = self._get(endpoint_id)
+        after = change(before)
+        if _same_server(before, after):
+            return after
+        return replace(
+            after,
+            status=Status.PENDING,
+            engine=None,
+            engine_concurrency=None,
+            device_info=None,
+            device_note=None,
+            last_error=None,
+            error_count=0,
+            probed=False,
+            synced=False,
+        )
+
+    def _get(self, endpoint_id: EndpointId) -> Endpoint:
+        try:
+            return self._endpoints[endpoint_id]
+        except KeyError:
+            raise NotFound(f"There is no endpoint '{endpoint_id}'.") from None
+
+    def _refuse_duplicate(self, endpoint: Endpoint) -> None:
+        for other in self._endpoints.values():
+            if other.id == endpoint.id:
+                continue
+            if other.name == endpoint.name:
+                raise Conflict(f"The name '{endpoint.name}' is taken.", param="name")
+            if other.base_url == endpoint.base_url:
+                raise Conflict(
+                    f"'{other.name}' is already registered with this URL.", param="base_url"
+                )
+
+    async def _write(self, work: Callable[[], Awaitable[None]]) -> None:
+        error: LbError | None = None
+        try:
+            await work()
+        except LbError as caught:
+            error = caught
+        with suppress(ActorGone):  # closing: run() saves what is left
+            self._mailbox.tell(Written(error))
+
+    def _finish_write(self, error: LbError | None) -> None:
+        writes = self._writes
+        mutation, writes.current = writes.current, None
+        saving, writes.saving = writes.saving, frozenset()
+        if error is not None:
+            log.warning("a change of endpoints was not saved", reason=str(error))
+            if mutation is None:
+                # Tried again with the next probe's answer, so a full disk is not hammered.
+                writes.unsaved |= saving & self._endpoints.keys()
+            else:
+                mutation.reply.refuse(error)
+            return
+        match mutation:
+            case Register(endpoint=endpoint, reply=reply):
+                self._endpoints[endpoint.id] = endpoint
+                self._publish()
+                self._watch(endpoint)
+                reply.answer(endpoint)
+            case Update(endpoint_id=endpoint_id, change=change, reply=reply):
+                reply.answer(self._apply(endpoint_id, change))
+            case Remove(endpoint_id=endpoint_id, reply=reply):
+                del self._endpoints[endpoint_id]
+                self._last_turn.pop(endpoint_id, None)
+                self._publish()
+                self._listener.unwatch(endpoint_id)
+                self._listener.forget(endpoint_id)
+                reply.answer(None)
+            case None:
+                return
+
+    def _apply(self, endpoint_id: EndpointId, change: Change) -> Endpoint:
+        before = self._endpoints[endpoint_id]
+        # Again, on what has been observed since the write began.
+        after = self._changed(endpoint_id, change)
+        self._endpoints[endpoint_id] = after
+        self._publish()
+        if not _same_server(before, after):
+            self._listener.forget(endpoint_id)
+        if after.mode is Mode.DISABLED:
+            self._listener.unwatch(endpoint_id)
+        elif _watched_otherwise(before, after):
+            self._listener.watch(after)
+        return after
+
+    def _snapshots(self, endpoint_ids: Iterable[EndpointId]) -> list[Endpoint]:
+        return [self._endpoints[i] for i in sorted(endpoint_ids) if i in self._endpoints]
+
+
+def _same_server(one: Endpoint, other: Endpoint) -> bool:
+    """Whether what was learned of *one* holds for *other*."""
+    return (one.base_url, one.api_key, one.extra_headers) == (
+        other.base_url,
+        other.api_key,
+        other.extra_headers,
+    )
+
+
+def _watched_otherwise(before: Endpoint, after: Endpoint) -> bool:
+    return (
+        not _same_server(before, after)
+        or before.mode is Mode.DISABLED
+        or before.health_check_interval_s != after.health_check_interval_s
+    )

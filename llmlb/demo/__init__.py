@@ -1,0 +1,1 @@
+"""The demonstration: two real llama.cpp servers with tiny random models, and the balancer."""

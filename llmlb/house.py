@@ -1,0 +1,218 @@
+"""Which actors there are, and who tells whom."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import trio
+
+from llmlb.actors.admission import AdmissionController
+from llmlb.actors.journal import Journal
+from llmlb.actors.latency import KnownLatency, LatencyTracker, Observed
+from llmlb.actors.mailbox import ActorGone
+from llmlb.actors.prober import DeviceProber, Surveyor
+from llmlb.actors.registry import EndpointRegistry
+from llmlb.settings import Settings
+from llmlb.store.opening import Store
+from llmlb.types import (
+    Catalog,
+    DeviceReport,
+    Endpoint,
+    EndpointId,
+    FinishedRequest,
+    Outcome,
+    Survey,
+    Totals,
+)
+
+
+def utc_now() -> datetime:
+    """The wall clock, in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything that makes two runs differ, so that tests can hold it still."""
+
+    now: Callable[[], datetime] = utc_now
+    clock: Callable[[], float] = trio.current_time
+    rng: random.Random = random.Random()  # noqa: S311, RUF009 - jitter, not secrets; one is enough
+    new_id: Callable[[], str] = lambda: str(uuid.uuid4())
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What the store remembers of earlier runs."""
+
+    endpoints: Sequence[Endpoint]
+    latencies: Sequence[KnownLatency]
+    totals: Mapping[EndpointId, Totals]
+
+
+class House:
+    """Builds the actors, wires them to one another, starts and stops them.
+
+    The message graph is this class: whoever is told something is told it here.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        surveyor: Surveyor,
+        memory: Memory,
+        *,
+        world: World,
+    ) -> None:
+        """Use `open_house`, which reads *memory* from the store."""
+        self.settings, self.store, self.world = settings, store, world
+        self.journal = Journal(store.statistics, memory.totals)
+        self.latency = LatencyTracker(
+            memory.latencies, on_measured=self.journal.latency_is, clock=world.clock
+        )
+        self.admission = AdmissionController(standings=self.latency.standings, clock=world.clock)
+        self.prober = DeviceProber(
+            surveyor,
+            self,
+            resync_interval_s=settings.model_sync_interval_s,
+            rng=world.rng,
+            clock=world.clock,
+        )
+        self.registry = EndpointRegistry(
+            store.endpoints,
+            memory.endpoints,
+            listener=self,
+            standings=self.latency.standings,
+            now=world.now,
+            clock=world.clock,
+        )
+        self._draining = False
+        self._closing = trio.Event()
+
+    # -- the registry tells. Nobody minds an actor that has stopped before the teller: either
+    # the house is closing, or it is falling, and then as a whole.
+
+    def catalog_changed(self, catalog: Catalog) -> None:
+        with suppress(ActorGone):
+            self.admission.catalog_changed(catalog)
+
+    def watch(self, endpoint: Endpoint) -> None:
+        with suppress(ActorGone):
+            self.prober.watch(endpoint)
+
+    def unwatch(self, endpoint_id: EndpointId) -> None:
+        with suppress(ActorGone):
+            self.prober.unwatch(endpoint_id)
+
+    def went_offline(self, endpoint_id: EndpointId) -> None:
+        with suppress(ActorGone):
+            self.latency.went_offline(endpoint_id)
+
+    def forget(self, endpoint_id: EndpointId) -> None:
+        with suppress(ActorGone):
+            self.latency.forget(endpoint_id)
+
+    # -- the prober tells
+
+    def probed(self, endpoint: Endpoint, failure: str | None) -> None:
+        with suppress(ActorGone):
+            self.registry.probed(endpoint, failure)
+
+    def synced(self, endpoint: Endpoint, survey: Survey) -> None:
+        with suppress(ActorGone):
+            self.registry.synced(endpoint, survey)
+
+    def described(self, endpoint: Endpoint, device: DeviceReport) -> None:
+        with suppress(ActorGone):
+            self.registry.described(endpoint, device)
+
+    # -- an exchange tells
+
+    def finished(self, request: FinishedRequest) -> None:
+        """One attempt on one endpoint has ended."""
+        with suppress(ActorGone):
+            self.journal.record(request)
+            if request.outcome is Outcome.SUCCEEDED:
+                self.latency.observed(
+                    Observed(
+                        request.endpoint_id,
+                        request.model,
+                        request.api,
+                        request.duration_ms,
+                        request.finished_at,
+                    )
+                )
+
+    def refused_us(self, endpoint: Endpoint, reason: str) -> None:
+        """The endpoint does not accept our key."""
+        with suppress(ActorGone):
+            self.registry.failed(endpoint, reason)
+
+    def suspect(self, endpoint: Endpoint, *, resync: bool = False) -> None:
+        """A request failed in a way that a probe should look into."""
+        with suppress(ActorGone):
+            self.prober.hurry(endpoint.id, resync=resync)
+
+    # -- life
+
+    @property
+    def open(self) -> bool:
+        """New requests are welcome."""
+        return not (self._draining or self._closing.is_set())
+
+    async def drain(self) -> None:
+        """Answer the line, admit nothing new, return once the last lease is back.
+
+        The caller bounds the time.
+        """
+        self._draining = True
+        self.admission.refuse_all()
+        with suppress(ActorGone):
+            await self.admission.wait_until_idle()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run all actors until `close`; if one dies, the house falls as a whole.
+
+        They stop in the order in which they tell one another: whoever is told stops after
+        the teller, so nothing told is lost.
+        """
+        async with trio.open_nursery() as last:
+            await last.start(self.journal.run)
+            async with trio.open_nursery() as middle:
+                await middle.start(self.latency.run)
+                await middle.start(self.admission.run)
+                async with trio.open_nursery() as first:
+                    await first.start(self.prober.run)
+                    await first.start(self.registry.run)
+                    task_status.started()
+                    await self._closing.wait()
+                    self.prober.close()
+                    self.registry.close()
+                self.latency.close()
+                self.admission.close()
+            self.journal.close()
+
+    def close(self) -> None:
+        """Stop probing, take in what was told, write it, stop; `run` returns then."""
+        self._closing.set()
+
+
+async def open_house(
+    settings: Settings, store: Store, surveyor: Surveyor, *, world: World | None = None
+) -> House:
+    """Build a house on what the store remembers. Raises StoreUnavailable."""
+    memory = Memory(
+        endpoints=await store.endpoints.all(),
+        latencies=[
+            KnownLatency(row.endpoint_id, row.model, row.api, row.latency_ms)
+            for row in await store.statistics.latencies()
+        ],
+        totals=await store.statistics.totals(),
+    )
+    return House(settings, store, surveyor, memory, world=world or World())

@@ -1,0 +1,165 @@
+"""The ASGI application: which routes there are, what it is built of, how it lives."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import TypeVar
+
+import structlog
+import trio
+from quart_trio import QuartTrio
+
+from llmlb.actors.prober import Surveyor
+from llmlb.declared import apply_declared
+from llmlb.errors import ShuttingDown, StartupError
+from llmlb.house import House, World, open_house
+from llmlb.http.asgi import HttpConnection, Lifespan, LlmlbRequest
+from llmlb.http.bodies import BodyBudget
+from llmlb.http.engines.surveyor import HttpSurveyor
+from llmlb.http.exchange import Exchange
+from llmlb.http.hooks import install_hooks
+from llmlb.http.logs import configure_logging
+from llmlb.http.manage.endpoints import management
+from llmlb.http.openai.routes import inference
+from llmlb.http.status import status
+from llmlb.http.upstream.client import UpstreamClient
+from llmlb.http.upstream.httpx_client import HttpxUpstreamClient
+from llmlb.settings import Settings, load_settings
+from llmlb.store.database import ThreadRunner
+from llmlb.store.opening import open_store
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+CLOSING_LIMIT_S = 5.0
+
+
+class LlmlbApp(QuartTrio):
+    """The Quart-Trio face, and the owner of the house while it serves."""
+
+    asgi_http_class = HttpConnection  # type: ignore[assignment]  # it serves this class alone
+    asgi_lifespan_class = Lifespan
+    request_class = LlmlbRequest
+
+    def __init__(
+        self,
+        settings: Settings | None,
+        *,
+        client: UpstreamClient | None,
+        world: World,
+        run_in_thread: ThreadRunner,
+    ) -> None:
+        super().__init__("llmlb", static_folder=None)
+        self._given_settings, self._given_client = settings, client
+        self._world, self._run_in_thread = world, run_in_thread
+        self.instance_id = uuid.uuid4().hex
+        self.body_budget = BodyBudget(0)
+        self.crash: BaseException | None = None
+        """What ended the house, if it did not end by itself."""
+        self.startup_error: StartupError | None = None
+        self._house: House | None = None
+        self._exchange: Exchange | None = None
+        self._surveyor: Surveyor | None = None
+        self._ended = trio.Event()
+        # Streams last as long as they last, and bodies have their own limit.
+        self.config["RESPONSE_TIMEOUT"] = None
+
+    @property
+    def serving(self) -> bool:
+        """Whether the house stands (it may be draining)."""
+        return self._house is not None
+
+    @property
+    def house(self) -> House:
+        """The house. Raises ShuttingDown before it is open and after it has closed."""
+        return _standing(self._house)
+
+    @property
+    def exchange(self) -> Exchange:
+        """The core of the inference routes. Raises ShuttingDown like `house`."""
+        return _standing(self._exchange)
+
+    @property
+    def surveyor(self) -> Surveyor:
+        """Asks endpoints about themselves. Raises ShuttingDown like `house`."""
+        return _standing(self._surveyor)
+
+    async def open(self) -> None:
+        """Start everything; returns when requests can be served. Raises StartupError."""
+        try:
+            await self.nursery.start(self._live)
+        except StartupError as error:
+            self.startup_error = error
+            log.error("llmlb cannot start", reason=str(error))  # noqa: TRY400 - one sentence
+            raise
+
+    async def close(self) -> None:
+        """Stop everything, having written what is to be written. The caller bounds the time."""
+        if self._house is not None:
+            self._house.close()
+            await self._ended.wait()
+
+    async def _live(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        settings = self._given_settings or load_settings()
+        configure_logging(settings.log_level)
+        self.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+        self.config["BODY_TIMEOUT"] = settings.body_timeout_s
+        self.body_budget.limit_bytes = settings.body_memory_bytes
+        async with AsyncExitStack() as held:
+            store = await open_store(
+                settings.database, data_dir=settings.data_path, run_in_thread=self._run_in_thread
+            )
+            held.push_async_callback(_even_if_cancelled, store.close)
+            await apply_declared(settings, store)
+            client = self._given_client or HttpxUpstreamClient(
+                instance_id=self.instance_id, connect_timeout_s=settings.connect_timeout_s
+            )
+            held.push_async_callback(_even_if_cancelled, client.aclose)
+            self._surveyor = HttpSurveyor(client)
+            house = await open_house(settings, store, self._surveyor, world=self._world)
+            self._exchange = Exchange(house, client, self.instance_id)
+            self._house = house
+            try:
+                await house.run(task_status=task_status)
+            finally:
+                self._house = self._exchange = self._surveyor = None
+        self._ended.set()
+
+
+def create_app(
+    settings: Settings | None = None,
+    *,
+    client: UpstreamClient | None = None,
+    world: World | None = None,
+    run_in_thread: ThreadRunner = trio.to_thread.run_sync,
+) -> LlmlbApp:
+    """The ASGI application. Settings are read from the environment when it starts.
+
+    Tests hand in a *client* of their own, a *world* that holds still, and a runner that
+    needs no threads.
+    """
+    app = LlmlbApp(settings, client=client, world=world or World(), run_in_thread=run_in_thread)
+    app.before_serving(app.open)
+    app.after_serving(app.close)
+    install_hooks(app, app.instance_id)
+    app.register_blueprint(status(lambda: app.house))
+    app.register_blueprint(inference(lambda: app.exchange, lambda: app.house))
+    for prefix in ("/api", "/v0"):
+        routes = management(lambda: app.house, lambda: app.surveyor)
+        app.register_blueprint(routes, url_prefix=prefix, name=f"management_{prefix[1:]}")
+    return app
+
+
+async def _even_if_cancelled(close: Callable[[], Awaitable[None]]) -> None:
+    """Close something in good order, also when the house falls; bounded in time."""
+    with trio.move_on_after(CLOSING_LIMIT_S, shield=True):
+        await close()
+
+
+def _standing(part: T | None) -> T:
+    if part is None:
+        raise ShuttingDown("The balancer is not serving; try again in a moment.", retry_after_s=5)
+    return part

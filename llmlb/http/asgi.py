@@ -1,0 +1,182 @@
+"""The Quart-Trio face: how an exchange meets ASGI, and how the house lives in a lifespan."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, cast
+
+import structlog
+import trio
+from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
+from quart import Response
+from quart.wrappers import Request
+from quart_trio.asgi import TrioASGIHTTPConnection, TrioASGILifespan
+from quart_trio.wrappers import TrioRequest
+
+from llmlb.errors import Overloaded
+from llmlb.http.bodies import BodyBudget
+from llmlb.http.downstream import Downstream, Head
+
+if TYPE_CHECKING:
+    from llmlb.http.application import LlmlbApp
+
+log = structlog.get_logger()
+
+MANAGEMENT_BODY_LIMIT_BYTES = 1024 * 1024
+
+
+class AsgiDownstream:
+    """A client's side of an exchange, over ASGI's `send`."""
+
+    def __init__(self, send: ASGISendCallable) -> None:
+        self._send = send
+        self._aborted = False
+        self.peer_gone = False
+
+    async def begin(self, head: Head) -> None:
+        headers = [
+            (name.encode("latin-1"), value.encode("latin-1")) for name, value in head.headers
+        ]
+        await self._send({"type": "http.response.start", "status": head.status, "headers": headers})
+
+    async def send(self, data: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    def abort(self) -> None:
+        self._aborted = True
+
+    async def finish(self) -> None:
+        """Complete the answer; after `abort`, leave it visibly incomplete."""
+        if not self._aborted:
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class ExchangeResponse(Response):
+    """What a view returns to have *run* answer the client, piece by piece.
+
+    Quart would pull the body from an async generator; one that is never started (the client
+    left during the head) never runs its `finally`. Here the exchange pushes instead, and all
+    that it holds is in the scope of one running function.
+    """
+
+    def __init__(self, run: Callable[[Downstream], Awaitable[None]]) -> None:
+        super().__init__(b"")
+        self.run = run
+
+
+class LlmlbRequest(TrioRequest):
+    """A request whose body limit depends on where it goes."""
+
+    def __init__(
+        self,
+        method: str,
+        scheme: str,
+        path: str,
+        *args: Any,  # noqa: ANN401 - passed through
+        max_content_length: int | None = None,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> None:
+        if not path.startswith("/v1/") and max_content_length is not None:
+            max_content_length = min(max_content_length, MANAGEMENT_BODY_LIMIT_BYTES)
+        super().__init__(
+            method, scheme, path, *args, max_content_length=max_content_length, **kwargs
+        )
+
+
+class HttpConnection(TrioASGIHTTPConnection):
+    """One HTTP request: counts its body against the budget, and runs exchanges directly."""
+
+    app: LlmlbApp
+
+    def __init__(self, app: LlmlbApp, scope: HTTPScope) -> None:
+        super().__init__(app, scope)
+        self._budget: BodyBudget = app.body_budget
+        self._held_bytes = 0
+        self._downstream: AsgiDownstream | None = None
+
+    async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        try:
+            await super().__call__(receive, send)
+        finally:
+            self._budget.give_back(self._held_bytes)
+
+    async def handle_messages(  # type: ignore[override]  # quart-trio's own has a nursery, too
+        self, nursery: trio.Nursery, request: Request, receive: ASGIReceiveCallable
+    ) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                break
+            if message["type"] == "http.request":
+                self._take_in(request, message.get("body", b""))
+                if not message.get("more_body", False):
+                    request.body.set_complete()
+        if self._downstream is not None:
+            self._downstream.peer_gone = True
+        nursery.cancel_scope.cancel()
+
+    def _take_in(self, request: Request, data: bytes) -> None:
+        body = request.body
+        if body._must_raise is not None:  # noqa: SLF001 - Quart's own way to refuse a body
+            return  # refused already: what still comes is not kept
+        if self._budget.take(len(data)):
+            self._held_bytes += len(data)
+            body.append(data)
+        else:
+            body._must_raise = Overloaded(  # noqa: SLF001
+                "Too many request bodies are being held at once; try again in a moment.",
+                retry_after_s=1,
+            )
+            body.set_complete()
+
+    async def handle_request(  # type: ignore[override]
+        self, nursery: trio.Nursery, request: Request, send: ASGISendCallable
+    ) -> None:
+        response = await self.app.handle_request(request)
+        if isinstance(response, ExchangeResponse):
+            self._downstream = AsgiDownstream(send)
+            await response.run(self._downstream)
+            await self._downstream.finish()
+        else:
+            await self._send_response(send, response)
+        nursery.cancel_scope.cancel()
+
+
+class Lifespan(TrioASGILifespan):
+    """Tells the server when the house falls, which it would not notice by itself.
+
+    hypercorn goes on answering after a lifespan task has died; only a message of failure
+    stops it.
+    """
+
+    app: LlmlbApp
+
+    async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        try:
+            await super().__call__(receive, send)
+        except (Exception, BaseExceptionGroup) as crash:
+            leaves = [e for e in _leaves(crash) if not isinstance(e, trio.Cancelled)]
+            if not self.app.serving or not leaves:
+                raise  # a start-up that failed has been reported by then
+            self.app.crash = leaves[0]
+            log.critical(
+                "an actor died, so the balancer stops",
+                error=repr(leaves[0]),
+                exc_info=sys.exc_info(),
+            )
+            await send(
+                cast(
+                    "Any",
+                    {"type": "lifespan.shutdown.failed", "message": repr(leaves[0])},
+                )
+            )
+            raise
+
+
+def _leaves(error: BaseException) -> Iterable[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error

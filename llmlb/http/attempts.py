@@ -1,0 +1,96 @@
+"""What an exchange has tried so far, and what to tell its client when nothing is left."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from llmlb.errors import (
+    LbError,
+    ModelNotFound,
+    UpstreamError,
+    UpstreamRateLimited,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from llmlb.http.downstream import Headers
+from llmlb.http.upstream.faults import FaultKind, UpstreamFault
+from llmlb.types import Endpoint, EndpointId, Lease
+
+_REQUEST_MAY_BE_POISON = frozenset({500})
+"""Statuses that may be the request's doing. 429, 502, 503, 504 are the endpoint's own."""
+
+
+@dataclass(slots=True)
+class Trail:
+    """The attempts of one exchange, in their order."""
+
+    model: str = ""
+    attempts: int = 0
+    waited_s: float = 0.0
+    committed: bool = False
+    """Something has reached the client."""
+    arrival: int | None = None
+    """The place in line, which the exchange keeps however often it asks."""
+    excluded: set[EndpointId] = field(default_factory=set)
+    faults: list[UpstreamFault] = field(default_factory=list)
+
+    def failed(self, lease: Lease, fault: UpstreamFault) -> None:
+        """The endpoint of *lease* failed before anything reached the client."""
+        self.arrival = lease.arrival
+        self.excluded.add(lease.endpoint.id)
+        self.faults.append(fault)
+
+    @property
+    def hopeless(self) -> bool:
+        """Two endpoints failed alike in a way that the request may have caused."""
+        suspects = [key for fault in self.faults if (key := _likeness(fault)) is not None]
+        return len(suspects) > len(set(suspects))
+
+    def headers(self, endpoint: Endpoint | None = None) -> Headers:
+        """What the client is told of its way: endpoint, attempts, time in line."""
+        queue_ms = str(round(self.waited_s * 1000))
+        told = [("x-llmlb-queue-ms", queue_ms), ("x-llmlb-attempts", str(self.attempts))]
+        if endpoint is not None:
+            told.insert(0, ("x-llmlb-endpoint", _header_text(endpoint.name)))
+        if self.waited_s > 0:
+            told += [("x-queue-status", "queued"), ("x-queue-wait-ms", queue_ms)]
+        return tuple(told)
+
+    def error(self) -> LbError:
+        """What the client is told when no endpoint is left to try."""
+        kinds = {fault.kind for fault in self.faults}
+        statuses = {fault.status for fault in self.faults}
+        last = self.faults[-1]
+        if statuses == {429}:
+            told = [f.retry_after_s for f in self.faults if f.retry_after_s is not None]
+            return UpstreamRateLimited(
+                "Every endpoint of this model is rate limited.",
+                retry_after_s=max(1, math.ceil(min(told))) if told else None,
+            )
+        if statuses == {404}:
+            return ModelNotFound(self.model)
+        if last.status in (401, 403):
+            return UpstreamError("The endpoint refuses the key that is configured for it.")
+        if kinds == {FaultKind.UNREACHABLE}:
+            return UpstreamUnreachable(f"No endpoint could be reached: {last}")
+        if last.kind is FaultKind.TIMEOUT:
+            return UpstreamTimeout(str(last))
+        return UpstreamError(str(last))
+
+
+def _likeness(fault: UpstreamFault) -> str | None:
+    """What makes two faults alike; None for those that no request can cause."""
+    match fault.kind:
+        case FaultKind.BAD_STATUS:
+            return str(fault.status) if fault.status in _REQUEST_MAY_BE_POISON else None
+        case FaultKind.DISCONNECTED | FaultKind.BAD_ANSWER:
+            return fault.kind.value
+        case FaultKind.UNREACHABLE | FaultKind.TIMEOUT:
+            return None
+
+
+def _header_text(text: str) -> str:
+    """*text* as a header value: printable ASCII as it is, the rest percent-encoded."""
+    return quote(text, safe=" !\"#$&'()*+,/:;<=>?@[\\]^`{|}~")

@@ -1,0 +1,62 @@
+"""What the core needs of a face: a request as it came in, and a way to answer it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+Headers = tuple[tuple[str, str], ...]
+
+
+class PeerGone(Exception):
+    """The client has left; nothing more can be sent to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """One client request, read to its end."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    """By lower-case name; repeated ones joined with a comma."""
+    body: bytes
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Status and headers of an answer; lower-case names."""
+
+    status: int
+    headers: Headers
+
+
+class Downstream(Protocol):
+    """The client's side of one exchange.
+
+    The face runs the exchange in a cancel scope of its own, and cancels it as soon as the
+    client leaves; `peer_gone` tells that from a shutdown afterwards. When the exchange
+    returns, the answer is complete, unless `abort` was called.
+    """
+
+    @property
+    def peer_gone(self) -> bool:
+        """Whether the client has left."""
+        ...
+
+    async def begin(self, head: Head) -> None:
+        """Send status and headers. Once, before any `send`. Raises PeerGone."""
+        ...
+
+    async def send(self, data: bytes) -> None:
+        """Send a piece of the body; returns when the client's side can take more.
+
+        Raises PeerGone.
+        """
+        ...
+
+    def abort(self) -> None:
+        """End the answer so that the client cannot take it for a complete one."""
+        ...

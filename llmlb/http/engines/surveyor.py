@@ -1,0 +1,98 @@
+"""What an endpoint says of itself: whether it lives, its engine, its models, its device."""
+
+from __future__ import annotations
+
+import trio
+
+from llmlb.errors import ProbeFailed
+from llmlb.http.engines import PROFILES
+from llmlb.http.engines.device import PATHS, parse_device
+from llmlb.http.engines.engine import EngineProfile
+from llmlb.http.engines.inquiry import Inquiry
+from llmlb.http.engines.listing import PATH, Listing, parse_models
+from llmlb.http.engines.openai import plain_survey
+from llmlb.http.upstream.client import UpstreamClient
+from llmlb.types import DeviceReport, Endpoint, Engine, Model, Survey
+
+QUESTIONS_IN_A_ROW = 6
+"""So many times `timeout_s` bounds all that a survey asks beyond /v1/models."""
+
+
+class HttpSurveyor:
+    """Asks endpoints over HTTP. Each question is bounded by `timeout_s`, and so is each probe."""
+
+    def __init__(self, client: UpstreamClient, *, timeout_s: float = 5.0) -> None:
+        self._client = client
+        self._timeout_s = timeout_s
+
+    async def check(self, endpoint: Endpoint) -> tuple[str, ...]:
+        """The ids of the models that *endpoint* lists now. Raises ProbeFailed."""
+        listing = await self._listing(self._inquiry(endpoint))
+        return tuple(listing.models)
+
+    async def survey(self, endpoint: Endpoint) -> Survey:
+        """Engine, models and capacity. Raises ProbeFailed only if the models cannot be listed."""
+        inquiry = self._inquiry(endpoint)
+        listing = await self._listing(inquiry)
+        found: Survey | None = None
+        with trio.move_on_after(QUESTIONS_IN_A_ROW * self._timeout_s) as scope:
+            for profile in _most_likely_first(endpoint.engine, listing):
+                found = await profile.survey(listing, inquiry)
+                if found is not None:
+                    break
+        if found is None:
+            found = plain_survey(listing)
+        in_doubt = scope.cancelled_caught or inquiry.unanswered
+        return _with_what_was_known(found, endpoint) if in_doubt else found
+
+    async def device(self, endpoint: Endpoint) -> DeviceReport:
+        """What *endpoint* computes on, or a note why it does not say. Raises nothing."""
+        inquiry = self._inquiry(endpoint)
+        notes: list[str] = []
+        for path in PATHS:
+            try:
+                report = parse_device((await inquiry.fetch("GET", path)).json)
+            except ProbeFailed as failure:
+                notes.append(f"{path}: {str(failure).removesuffix('.')}")
+                continue
+            if report.info is not None:
+                return report
+            notes.append(f"{path}: {report.note}")
+        return DeviceReport(note="; ".join(notes))
+
+    def _inquiry(self, endpoint: Endpoint) -> Inquiry:
+        return Inquiry(self._client, endpoint, self._timeout_s)
+
+    async def _listing(self, inquiry: Inquiry) -> Listing:
+        fetched = await inquiry.fetch("GET", PATH)
+        return Listing(parse_models(fetched.json), fetched.headers.get("server", "").lower())
+
+
+def _most_likely_first(known: Engine | None, listing: Listing) -> tuple[EngineProfile, ...]:
+    """What it was last time, then what the listing shows, then all that need to be asked.
+
+    Plain OpenAI always comes last: it is what remains, and may have been a mistake.
+    """
+    remembered = [p for p in PROFILES if p.engine is known and known is not Engine.OPENAI]
+    evident = [p for p in PROFILES if p.evident(listing)]
+    return tuple(dict.fromkeys([*remembered, *evident, *PROFILES]))
+
+
+def _with_what_was_known(found: Survey, endpoint: Endpoint) -> Survey:
+    """*found*, where some questions were not answered, completed by the survey before it.
+
+    A busy endpoint must not become another engine, or lose its context length, for a while.
+    """
+    if endpoint.engine not in (None, found.engine) and found.engine is not Engine.OPENAI:
+        return found
+    before = {model.id: model for model in endpoint.models}
+
+    def completed(model: Model) -> Model:
+        known = before.get(model.id)
+        return known if known is not None and model.max_tokens is None else model
+
+    return Survey(
+        endpoint.engine or found.engine,
+        tuple(completed(model) for model in found.models),
+        found.engine_concurrency or endpoint.engine_concurrency,
+    )

@@ -1,0 +1,246 @@
+"""One inference request from its arrival to its end: parse, admit, relay, account."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import assert_never
+
+import structlog
+import trio
+
+from llmlb.actors.admission import (
+    CapacityExceeded,
+    Closed,
+    ModelUnknown,
+    NoneCapable,
+    Ready,
+    Timeout,
+)
+from llmlb.actors.mailbox import ActorGone
+from llmlb.errors import (
+    EndpointRefusal,
+    InternalError,
+    LbError,
+    ModelNotFound,
+    NoCapableEndpoints,
+    QueueFull,
+    QueueTimeout,
+    ShuttingDown,
+)
+from llmlb.house import House
+from llmlb.http.attempts import Trail
+from llmlb.http.downstream import Downstream, Headers, Inbound, PeerGone
+from llmlb.http.openai.request import InferenceRequest, parse_request
+from llmlb.http.policy import refuse_loops
+from llmlb.http.relay import Patience, Relay, UsageRefused, as_error
+from llmlb.http.render import render_error
+from llmlb.http.upstream.client import INSTANCE_HEADER, UpstreamClient
+from llmlb.http.upstream.faults import UpstreamFault
+from llmlb.routing import admission_control
+from llmlb.types import Api, Endpoint, FinishedRequest, Lease, Outcome
+
+log = structlog.get_logger()
+
+_TO_ENDPOINT = ("content-type", "accept", "traceparent", "tracestate", INSTANCE_HEADER)
+"""Of the client's headers, what an endpoint gets to see. Never a credential."""
+
+DRAINING_RETRY_AFTER_S = 5
+
+
+@dataclass(slots=True)
+class Exchange:
+    """The core of every inference route, the same for every face.
+
+    Whatever it holds (lease, upstream call) is held in the scope of `serve`, so that it is
+    given back however that ends.
+    """
+
+    house: House
+    client: UpstreamClient
+    instance_id: str
+    _unmetered: set[tuple[str, str]] = field(default_factory=set)
+    """Endpoints (id, URL) that refuse to be asked for usage; bounded by their number."""
+
+    async def serve(self, api: Api, inbound: Inbound, downstream: Downstream) -> None:
+        """Answer *inbound*. Raises nothing but what cancels the task, and PeerGone."""
+        trail = Trail()
+        ours = (("x-request-id", inbound.request_id),)
+        try:
+            await self._serve(api, inbound, downstream, trail)
+        except LbError as error:
+            refusal = error
+        except PeerGone:
+            raise
+        except ActorGone:
+            refusal = _shutting_down()
+        except Exception as error:  # a fault of ours is one client's 500, not the end of the server
+            log.exception("an exchange failed", request_id=inbound.request_id, error=repr(error))
+            refusal = InternalError(
+                f"Something went wrong inside the balancer (request id {inbound.request_id})."
+            )
+        else:
+            return
+        if trail.committed:
+            downstream.abort()
+            return
+        head, body = render_error(refusal, (*ours, *trail.headers()))
+        await downstream.begin(head)
+        await downstream.send(body)
+
+    async def _serve(
+        self, api: Api, inbound: Inbound, downstream: Downstream, trail: Trail
+    ) -> None:
+        refuse_loops(inbound.headers, self.instance_id)
+        request = parse_request(api, inbound.path, inbound.body)
+        trail.model = request.model
+        if not self.house.open:
+            raise _shutting_down()
+        while True:
+            with await self._admitted(request, trail) as lease:
+                try:
+                    await self._attempt(lease, request, inbound, downstream, trail)
+                except UpstreamFault as fault:
+                    self._look_into(lease.endpoint, fault)
+                    if trail.committed:
+                        return
+                    trail.failed(lease, fault)
+                    if trail.hopeless:
+                        raise trail.error() from None
+                else:
+                    return
+
+    async def _admitted(self, request: InferenceRequest, trail: Trail) -> Lease:
+        """A lease for *request*, after as long in line as the settings allow."""
+        settings = self.house.settings
+        result = await self.house.admission.wait_for_ready_with_timeout(
+            request.model,
+            request.api,
+            settings.queue_max,
+            max(0.0, settings.queue_timeout_s - trail.waited_s),
+            excluding=trail.excluded,
+            decide=admission_control,
+            arrival=trail.arrival,
+        )
+        # No await from here to the caller's `with`: a lease is held the moment it is given.
+        match result:
+            case Ready(lease, waited_s):
+                trail.waited_s += waited_s
+                return lease
+            case _ if trail.faults:
+                raise trail.error()
+            case ModelUnknown():
+                raise ModelNotFound(request.model)
+            case NoneCapable(retry_after_s):
+                raise NoCapableEndpoints(
+                    f"Every endpoint of '{request.model}' is offline.",
+                    retry_after_s=retry_after_s,
+                )
+            case CapacityExceeded(waiters, retry_after_s):
+                raise QueueFull(
+                    f"{waiters} requests are waiting already; come back in {retry_after_s} s.",
+                    retry_after_s=retry_after_s,
+                )
+            case Timeout():
+                raise QueueTimeout(f"No endpoint came free within {settings.queue_timeout_s:g} s.")
+            case Closed():
+                raise _shutting_down()
+            case _:
+                assert_never(result)
+
+    async def _attempt(
+        self,
+        lease: Lease,
+        request: InferenceRequest,
+        inbound: Inbound,
+        downstream: Downstream,
+        trail: Trail,
+    ) -> None:
+        """One endpoint's chance. Raises UpstreamFault, EndpointRefusal, PeerGone."""
+        endpoint = lease.endpoint
+        trail.attempts += 1
+        relay = Relay(
+            self.client,
+            endpoint,
+            request,
+            downstream,
+            self._patience(endpoint),
+            outgoing=_outgoing(inbound),
+            own_headers=(("x-request-id", inbound.request_id), *trail.headers(endpoint)),
+            metered=(endpoint.id, endpoint.base_url) not in self._unmetered,
+        )
+        started_s = trio.current_time()
+        try:
+            try:
+                await relay.run()
+            except UsageRefused:
+                self._unmetered.add((endpoint.id, endpoint.base_url))
+                relay.metered = False
+                await relay.run()
+            lease.outcome = Outcome.SUCCEEDED
+        except EndpointRefusal:
+            lease.outcome = Outcome.REFUSED
+            raise
+        except UpstreamFault as fault:
+            lease.outcome = Outcome.FAILED
+            if relay.committed:
+                await relay.end_with(as_error(fault))
+            raise
+        finally:
+            trail.committed = relay.committed
+            self._account(lease, request, relay, started_s)
+
+    def _account(
+        self, lease: Lease, request: InferenceRequest, relay: Relay, started_s: float
+    ) -> None:
+        """Tell what became of the attempt. Synchronous: it runs while being cancelled, too."""
+        first_s = relay.first_token_at_s
+        self.house.finished(
+            FinishedRequest(
+                endpoint_id=lease.endpoint.id,
+                model=request.model,
+                api=request.api,
+                outcome=lease.outcome,
+                finished_at=self.house.world.now(),
+                duration_ms=(trio.current_time() - started_s) * 1000,
+                time_to_first_token_ms=None if first_s is None else (first_s - started_s) * 1000,
+                usage=relay.usage,
+            )
+        )
+
+    def _look_into(self, endpoint: Endpoint, fault: UpstreamFault) -> None:
+        """Let the probes find out what *fault* says of the endpoint."""
+        log.warning(
+            "an endpoint failed a request",
+            endpoint=endpoint.name,
+            kind=fault.kind.value,
+            reason=str(fault),
+        )
+        if fault.status in (401, 403):
+            self.house.refused_us(
+                endpoint, f"It refuses our key for inference (HTTP {fault.status})."
+            )
+        elif fault.status == 404:
+            self.house.suspect(endpoint, resync=True)
+        elif fault.status is None:
+            self.house.suspect(endpoint)
+
+    def _patience(self, endpoint: Endpoint) -> Patience:
+        settings = self.house.settings
+        return Patience(
+            whole_s=endpoint.inference_timeout_s,
+            first_token_s=max(settings.first_token_timeout_s, endpoint.inference_timeout_s),
+            token_gap_s=settings.token_gap_timeout_s,
+            stream_s=settings.stream_timeout_s,
+        )
+
+
+def _outgoing(inbound: Inbound) -> Headers:
+    passed = ((name, inbound.headers[name]) for name in _TO_ENDPOINT if name in inbound.headers)
+    return (*passed, ("x-request-id", inbound.request_id))
+
+
+def _shutting_down() -> ShuttingDown:
+    return ShuttingDown(
+        "The balancer is shutting down; try again in a moment.",
+        retry_after_s=DRAINING_RETRY_AFTER_S,
+    )

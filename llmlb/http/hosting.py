@@ -1,0 +1,158 @@
+"""`llmlb serve`: bind, limits, signals, the order of draining, and the exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+
+import structlog
+import trio
+from hypercorn.config import Config
+from hypercorn.trio import serve as hypercorn_serve
+
+from llmlb.errors import StartupError
+from llmlb.http.application import CLOSING_LIMIT_S, LlmlbApp, create_app
+from llmlb.http.logs import configure_logging
+from llmlb.settings import Settings
+
+log = structlog.get_logger()
+
+HEADER_BLOCK_LIMIT_BYTES = 32 * 1024
+GRACEFUL_S = 2.0
+"""For connections that are still open after the drain."""
+
+EXIT_OK, EXIT_CANNOT_START, EXIT_CRASHED = 0, 1, 70
+
+
+def run(settings: Settings) -> int:
+    """Serve until a signal comes; the exit code says how it ended.
+
+    0: stopped as asked; 1: could not start (one sentence on standard error says why); 70: an
+    actor died.
+    """
+    configure_logging(settings.log_level)
+    app = create_app(settings)
+    try:
+        listener = _bound(settings.host, settings.port)
+        trio.run(_serve, app, settings, listener)
+    except StartupError as error:
+        return _cannot_start(error)
+    except BaseExceptionGroup as group:
+        # hypercorn wraps what ends it; what the app itself noted is more to the point.
+        if app.startup_error is not None:
+            return _cannot_start(app.startup_error)
+        if app.crash is not None:
+            return EXIT_CRASHED
+        if group.split(KeyboardInterrupt)[1] is None:
+            return EXIT_OK
+        raise
+    return EXIT_OK
+
+
+def _cannot_start(error: StartupError) -> int:
+    sys.stderr.write(f"llmlb cannot start: {error}\n")
+    return EXIT_CANNOT_START
+
+
+async def _serve(app: LlmlbApp, settings: Settings, listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    log.info("starting", url=f"http://{f'[{host}]' if ':' in host else host}:{port}")
+    config = Config()
+    config.bind = [f"fd://{listener.detach()}"]  # hypercorn closes it from here on
+    config.accesslog = None
+    config.errorlog = "-" if settings.log_level == "debug" else None
+    config.graceful_timeout = GRACEFUL_S
+    config.h11_max_incomplete_size = HEADER_BLOCK_LIMIT_BYTES
+    config.include_server_header = False
+    config.startup_timeout = config.shutdown_timeout = 600
+    stopping = trio.Event()
+
+    async def stop() -> None:
+        await _until_drained(app, settings.drain_timeout_s)
+        stopping.set()
+
+    async with trio.open_nursery() as nursery:
+
+        async def serve() -> None:
+            await hypercorn_serve(app, config, shutdown_trigger=stop)
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(_leave_stuck_clients, app, stopping)
+        nursery.start_soon(serve)
+
+
+async def _leave_stuck_clients(app: LlmlbApp, stopping: trio.Event) -> None:
+    """End the process when hypercorn cannot.
+
+    It writes to clients in a shielded scope, so one that neither reads nor closes would hold
+    up the shutdown for ever. All that matters is written first.
+    """
+    await stopping.wait()
+    await trio.sleep(GRACEFUL_S + 1)
+    log.warning("clients that do not read their answers are cut off")
+    with trio.move_on_after(CLOSING_LIMIT_S):
+        await app.close()
+    os._exit(EXIT_OK)
+
+
+async def _until_drained(app: LlmlbApp, limit_s: float) -> None:
+    """Return when the server is to stop: after a signal, once the house has drained.
+
+    Until then the listener answers: `/ready` says no, new requests are refused politely. A
+    second signal means now.
+    """
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        received = aiter(signals)
+        await anext(received)
+        log.info("draining", at_most_s=limit_s)
+        async with trio.open_nursery() as nursery:
+
+            async def hurry() -> None:
+                await anext(received)
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(hurry)
+            with trio.move_on_after(limit_s):
+                await app.house.drain()
+            nursery.cancel_scope.cancel()
+    log.info("stopping")
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket bound to the address. Raises StartupError that says what to do."""
+    where = f"{host}:{port}"
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as error:
+        raise StartupError(f"LLMLB_HOST={host} cannot be resolved: {error.strerror}.") from None
+    listener = socket.socket(family, kind, proto)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if family == socket.AF_INET6:
+            with suppress(OSError):
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise StartupError(_bind_problem(error, where)) from None
+    return listener
+
+
+def _bind_problem(error: OSError, where: str) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"{where} is in use, perhaps by another llmlb; stop that one, or choose another "
+            "port with --port or LLMLB_PORT."
+        )
+    if error.errno == errno.EACCES:
+        return f"this user may not listen on {where}; choose a port above 1023 with --port."
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{where} is not an address of this machine; set LLMLB_HOST to one that is."
+    return f"cannot listen on {where}: {error.strerror}."

@@ -1,0 +1,1 @@
+"""The management API: what an operator can see and change."""

@@ -1,0 +1,45 @@
+"""How the body of a management request becomes a form, or an error that names the field."""
+
+from __future__ import annotations
+
+from typing import TypeVar, cast
+
+from pydantic import ValidationError
+from quart.wrappers import Request
+
+from llmlb.errors import InvalidJson, InvalidRequest, LbError, MissingField
+from llmlb.forms import Fault, Form, problems
+
+F = TypeVar("F", bound=Form)
+
+_TOLD = 5
+"""So many problems are told at once; whoever has more will be back anyway."""
+
+_ERRORS: dict[Fault, type[LbError]] = {
+    Fault.UNREADABLE: InvalidJson,
+    Fault.MISSING: MissingField,
+    Fault.INVALID: InvalidRequest,
+}
+
+
+async def read_form(form: type[F], request: Request) -> F:
+    """The body of *request*, whatever content type it claims, as a *form*.
+
+    The connection bounds its size and time. Raises like `parse_body`.
+    """
+    # asked for as bytes, so not a str
+    return parse_body(form, cast("bytes", await request.get_data(cache=False, as_text=False)))
+
+
+def parse_body(form: type[F], raw: bytes) -> F:
+    """The JSON object *raw* as a *form*.
+
+    Raises InvalidJson, MissingField or InvalidRequest; `param` names the first field at fault,
+    the message tells of the others, too.
+    """
+    try:
+        return form.model_validate_json(raw)
+    except ValidationError as error:
+        found = problems(error)
+    first, told = found[0], " ".join(p.sentence for p in found[:_TOLD])
+    raise _ERRORS[first.fault](told, param=first.field)

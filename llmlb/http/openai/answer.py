@@ -1,0 +1,92 @@
+"""Is a whole answer an answer, and what did it cost."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from llmlb.errors import OpenAIError
+from llmlb.http.upstream.faults import FaultKind, UpstreamFault
+from llmlb.types import Api, Usage
+
+_LIST_OF_RESULTS = {
+    Api.CHAT_COMPLETIONS: "choices",
+    Api.COMPLETIONS: "choices",
+    Api.EMBEDDINGS: "data",
+}
+
+_MESSAGE_LIMIT_CHARS = 2000
+
+
+def read_answer(api: Api, body: bytes) -> Usage:
+    """Check a plain 2xx body. Raises UpstreamFault unless it holds at least one result."""
+    if not body.strip():
+        raise UpstreamFault(FaultKind.BAD_ANSWER, "The endpoint answered with an empty body.")
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        raise UpstreamFault(
+            FaultKind.BAD_ANSWER, "The endpoint's answer is not valid JSON."
+        ) from None
+    if not isinstance(answer, dict):
+        raise UpstreamFault(FaultKind.BAD_ANSWER, "The endpoint's answer is not a JSON object.")
+    if answer.get("error"):
+        said = _said(200, answer["error"])
+        raise UpstreamFault(FaultKind.BAD_ANSWER, f"The endpoint answered: {said.message}")
+    results = answer.get(_LIST_OF_RESULTS[api])
+    if not isinstance(results, list) or not results:
+        raise UpstreamFault(
+            FaultKind.BAD_ANSWER, f"The endpoint's answer has no {_LIST_OF_RESULTS[api]}."
+        )
+    return read_usage(answer.get("usage"))
+
+
+def read_usage(usage: Any) -> Usage:  # noqa: ANN401 - foreign JSON
+    """Token counts of an OpenAI `usage` object; what is not a count is left out."""
+    if not isinstance(usage, dict):
+        return Usage()
+    return Usage(
+        input_tokens=_count(usage.get("prompt_tokens")),
+        output_tokens=_count(usage.get("completion_tokens")),
+        total_tokens=_count(usage.get("total_tokens")),
+    )
+
+
+def read_error(status: int, body: bytes) -> OpenAIError:
+    """What an endpoint's error response says, in the OpenAI shape, whatever its own shape.
+
+    Known shapes: `{"error": {…}}`, `{"error": "text"}`, `{"detail": …}`,
+    `{"message": …}`, plain text.
+    """
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        text = body.decode("utf-8", "replace").strip()
+        return _said(status, text if text and not text.startswith("<") else None)
+    if not isinstance(answer, dict):
+        return _said(status, answer)
+    return _said(status, answer.get("error") or answer.get("detail") or answer)
+
+
+def _said(status: int, said: Any) -> OpenAIError:  # noqa: ANN401 - foreign JSON
+    fields: dict[str, Any] = said if isinstance(said, dict) else {"message": said}
+    message = fields.get("message") or fields.get("msg")
+    if message is None and isinstance(said, list | dict) and said:
+        message = json.dumps(said, ensure_ascii=False)
+    code, param = fields.get("code"), fields.get("param")
+    kind = fields.get("type")
+    return OpenAIError(
+        message=str(message or f"The endpoint answered with status {status}.")[
+            :_MESSAGE_LIMIT_CHARS
+        ],
+        type=kind if isinstance(kind, str) and kind else "invalid_request_error",
+        code=None if code is None else str(code)[:100],
+        param=param if isinstance(param, str) else None,
+    )
+
+
+def _count(value: Any) -> int | None:  # noqa: ANN401 - foreign JSON
+    """A number of tokens, or None for what can be none (and would not fit the database)."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**48:
+        return value
+    return None

@@ -1,0 +1,103 @@
+"""What of an inference request decides its way; the rest of the body is the endpoint's."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from llmlb.errors import InvalidJson, InvalidRequest, LbError, MissingField
+from llmlb.types import Api
+
+_INCLUDE_USAGE = b'"stream_options":{"include_usage":true},'
+
+
+class _Routed(BaseModel):
+    """The fields that are read; all others are neither looked at nor touched."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    model: str = Field(min_length=1)
+    stream: bool | None = None
+    stream_options: Any = None
+    n: Any = None
+    prompt: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceRequest:
+    """One inference request, ready to be sent to any endpoint that has the model."""
+
+    api: Api
+    path: str
+    model: str
+    stream: bool
+    choices: int
+    """How many choices the answer will have."""
+    body: bytes
+    """As the client sent it."""
+    metered_body: bytes
+    """The same, asking for usage at the end of the stream as well."""
+
+    @property
+    def asks_for_usage(self) -> bool:
+        """Whether the client itself wants the usage chunk of its stream."""
+        return self.stream and self.body is self.metered_body
+
+
+def parse_request(api: Api, path: str, body: bytes) -> InferenceRequest:
+    """Read what routing needs of *body*. Raises InvalidJson, MissingField, InvalidRequest."""
+    try:
+        routed = _Routed.model_validate_json(body)
+    except ValidationError as error:
+        raise _refusal(error) from None
+    stream = bool(routed.stream) and api is not Api.EMBEDDINGS
+    return InferenceRequest(
+        api=api,
+        path=path,
+        model=routed.model,
+        stream=stream,
+        choices=_choices(api, routed),
+        body=body,
+        metered_body=_with_usage(body, routed.stream_options) if stream else body,
+    )
+
+
+def _refusal(error: ValidationError) -> LbError:
+    problem = error.errors(include_url=False)[0]
+    field = str(problem["loc"][0]) if problem["loc"] else None
+    match problem["type"], field:
+        case "json_invalid", _:
+            reason = problem["ctx"]["error"]
+            return InvalidJson(f"The request body is not valid JSON: {reason}.")
+        case _, None:
+            return InvalidJson("The request body must be a JSON object.")
+        case "missing", _:
+            return MissingField(f"'{field}' is required.", param=field)
+        case _:
+            kind = {"model": "a non-empty string", "stream": "a boolean"}.get(field or "", "valid")
+            return InvalidRequest(f"'{field}' must be {kind}.", param=field)
+
+
+def _choices(api: Api, routed: _Routed) -> int:
+    n = routed.n if isinstance(routed.n, int) and routed.n > 0 else 1
+    if api is Api.COMPLETIONS and isinstance(routed.prompt, list):
+        several = [p for p in routed.prompt if isinstance(p, str | list)]
+        return n * max(1, len(several))
+    return n
+
+
+def _with_usage(body: bytes, stream_options: Any) -> bytes:  # noqa: ANN401 - foreign JSON
+    """*body* with `stream_options.include_usage`, merged with the client's own options."""
+    if stream_options is None and b'"stream_options"' not in body:
+        start = body.index(b"{") + 1
+        return body[:start] + _INCLUDE_USAGE + body[start:]
+    if stream_options is not None and not isinstance(stream_options, dict):
+        return body  # the endpoint will say what it thinks of that
+    if stream_options and stream_options.get("include_usage") is True:
+        return body
+    whole = json.loads(body)
+    whole["stream_options"] = {**(stream_options or {}), "include_usage": True}
+    return json.dumps(whole, separators=(",", ":")).encode()

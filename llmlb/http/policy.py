@@ -1,0 +1,54 @@
+"""Who is served at all, decided the same way for every face."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import uuid
+from collections.abc import Mapping
+
+from llmlb.errors import LoopDetected, SetupRequired
+from llmlb.http.upstream.client import INSTANCE_HEADER
+
+_SANE_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
+
+_FORWARDING = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+"""Any of these says that the real client is somebody else than the peer."""
+
+
+def request_id_of(headers: Mapping[str, str]) -> str:
+    """The client's own request id, if it is a sane token, else a new one."""
+    given = headers.get("x-request-id", "")
+    return given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def refuse_strangers(local: str | None, peer: str | None, headers: Mapping[str, str]) -> None:
+    """Let only this machine itself in, as long as there are no users and keys.
+
+    Both ends of the connection have to be loopback, and nobody may have forwarded it.
+    Raises SetupRequired.
+    """
+    forwarded = any(name in headers for name in _FORWARDING)
+    if _is_loopback(local) and _is_loopback(peer) and not forwarded:
+        return
+    raise SetupRequired(
+        "This balancer has no users and keys yet, so it serves only the machine it runs on."
+    )
+
+
+def refuse_loops(headers: Mapping[str, str], instance_id: str) -> None:
+    """Raise LoopDetected if the request has passed this balancer before."""
+    passed = (part.strip() for part in headers.get(INSTANCE_HEADER, "").split(","))
+    if instance_id in passed:
+        raise LoopDetected(
+            "The request came back to the balancer that sent it: an endpoint's URL leads here."
+        )
+
+
+def _is_loopback(address: str | None) -> bool:
+    try:
+        parsed = ipaddress.ip_address((address or "").split("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return (mapped or parsed).is_loopback

@@ -1,0 +1,273 @@
+"""One call to one endpoint, and its answer passed on as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import trio
+
+from llmlb.errors import EndpointRefusal, LbError, UpstreamError, UpstreamTimeout
+from llmlb.http.downstream import Downstream, Head, Headers
+from llmlb.http.engines import is_request_fault
+from llmlb.http.openai.answer import read_answer, read_error
+from llmlb.http.openai.request import InferenceRequest
+from llmlb.http.openai.stream import StreamMeter
+from llmlb.http.render import error_event
+from llmlb.http.sse import EventScanner, Piece
+from llmlb.http.upstream.client import UpstreamClient, UpstreamResponse
+from llmlb.http.upstream.faults import FaultKind, UpstreamFault
+from llmlb.types import Endpoint, Usage
+
+PLAIN_LIMIT_BYTES = 8 * 1024 * 1024
+"""A plain answer up to this size is read whole and checked before any of it is sent."""
+
+WITHHELD_LIMIT_BYTES = 64 * 1024
+"""A stream that has said this much without content has begun all the same."""
+
+ERROR_LIMIT_BYTES = 64 * 1024
+"""As much of an endpoint's error response is read."""
+
+LINGER_S = 1.0
+"""After `[DONE]` the endpoint has this long to end its body, so the connection can be kept."""
+
+_ABOUT_THE_ENDPOINT = frozenset({401, 403, 404, 405, 407, 408, 421, 425, 429})
+"""Those 4xx that say something of the endpoint; all others are about the request."""
+
+_PASSED_ON = ("content-type", "retry-after")
+
+
+class UsageRefused(Exception):
+    """The endpoint does not know `stream_options`, which the client never sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long an endpoint may take, in seconds."""
+
+    whole_s: float
+    """A plain answer, from sending to its last byte."""
+    first_token_s: float
+    token_gap_s: float
+    stream_s: float
+    """A stream, from sending to its end."""
+
+
+@dataclass(slots=True)
+class Relay:
+    """One attempt: sends the request to one endpoint and passes its answer on.
+
+    Until `committed` nothing has reached the client, and a failure is the next endpoint's
+    chance; after it, a failure ends the answer.
+    """
+
+    client: UpstreamClient
+    endpoint: Endpoint
+    request: InferenceRequest
+    downstream: Downstream
+    patience: Patience
+    outgoing: Headers
+    """Headers for the endpoint."""
+    own_headers: Headers
+    """Headers of ours for the client."""
+    metered: bool = True
+    """Ask for usage at the end of a stream, even if the client did not."""
+    clock: Callable[[], float] = trio.current_time
+    committed: bool = False
+    first_token_at_s: float | None = None
+    _meter: StreamMeter = field(init=False)
+    _plain_usage: Usage = field(default_factory=Usage, init=False)
+
+    def __post_init__(self) -> None:
+        self._meter = StreamMeter(self.request.choices)
+
+    @property
+    def usage(self) -> Usage:
+        """The tokens counted so far, as the endpoint told."""
+        return self._meter.usage if self.request.stream else self._plain_usage
+
+    @property
+    def _added_usage(self) -> bool:
+        """Whether the usage at the end of the stream was our wish, not the client's."""
+        return self.request.stream and self.metered and not self.request.asks_for_usage
+
+    async def run(self) -> None:
+        """Relay the whole answer.
+
+        Raises UpstreamFault (look at `committed` before trying elsewhere), EndpointRefusal,
+        UsageRefused (try again, not metered), PeerGone.
+        """
+        limit_s = self.patience.first_token_s if self.request.stream else self.patience.whole_s
+        with trio.CancelScope(deadline=self.clock() + limit_s) as budget:
+            await self._call(budget)
+        if budget.cancelled_caught:
+            raise UpstreamFault(FaultKind.TIMEOUT, self._too_slow())
+
+    async def _call(self, budget: trio.CancelScope) -> None:
+        started_s = self.clock()
+        body = self.request.metered_body if self.metered else self.request.body
+        async with self.client.call(
+            self.endpoint, "POST", self.request.path, headers=self.outgoing, body=body
+        ) as response:
+            if response.status // 100 != 2:
+                await self._refused(response)
+            if not self.request.stream:
+                await self._pass_plain(response)
+                return
+            if not response.headers.get("content-type", "").startswith("text/event-stream"):
+                raise UpstreamFault(
+                    FaultKind.BAD_ANSWER, "The endpoint did not answer with an event stream."
+                )
+            await self._pass_stream(response, budget, started_s + self.patience.stream_s)
+
+    async def _refused(self, response: UpstreamResponse) -> None:
+        """Raise what a status other than 2xx means."""
+        status = response.status
+        said = read_error(status, await _read_up_to(response, ERROR_LIMIT_BYTES))
+        if status in (400, 422) and self._added_usage and _names_usage(said.message):
+            raise UsageRefused
+        if status // 100 == 4 and status not in _ABOUT_THE_ENDPOINT:
+            raise EndpointRefusal(status, said)
+        if is_request_fault(self.endpoint.engine, status, said.message):
+            raise EndpointRefusal(400, replace(said, type="invalid_request_error"))
+        raise UpstreamFault(
+            FaultKind.BAD_STATUS,
+            f"The endpoint answered {status}: {said.message}",
+            status=status,
+            retry_after_s=_seconds(response.headers.get("retry-after")),
+        )
+
+    # -- a plain answer: whole, checked, then sent
+
+    async def _pass_plain(self, response: UpstreamResponse) -> None:
+        held = bytearray()
+        chunks = response.chunks()
+        async for chunk in chunks:
+            held += chunk
+            if len(held) > PLAIN_LIMIT_BYTES:
+                break
+        else:
+            whole = bytes(held)
+            self._plain_usage = read_answer(self.request.api, whole)
+            await self._begin(response, length=len(whole))
+            await self.downstream.send(whole)
+            return
+        await self._begin(response)
+        await self.downstream.send(bytes(held))
+        del held
+        async for chunk in chunks:
+            await self.downstream.send(chunk)
+
+    async def _begin(self, response: UpstreamResponse, length: int | None = None) -> None:
+        headers = _for_client(response.headers)
+        if length is not None:
+            headers = (*headers, ("content-length", str(length)))
+        self.committed = True
+        self.first_token_at_s = self.clock()
+        await self.downstream.begin(Head(200, (*headers, *self.own_headers)))
+
+    # -- a stream: withheld until it says something, then passed on as it comes
+
+    async def _pass_stream(
+        self, response: UpstreamResponse, budget: trio.CancelScope, end_s: float
+    ) -> None:
+        scanner, meter = EventScanner(WITHHELD_LIMIT_BYTES), self._meter
+        withheld = bytearray()
+        chunks = response.chunks()
+        async for chunk in chunks:
+            ready = _visible(scanner.feed(chunk), meter, hide_usage=self._added_usage)
+            if meter.error is not None:
+                raise UpstreamFault(FaultKind.BAD_ANSWER, f"The endpoint said: {meter.error}")
+            if not self.committed:
+                withheld += ready
+                if not meter.begun and len(withheld) <= WITHHELD_LIMIT_BYTES:
+                    continue
+                ready = bytes(withheld)
+                withheld.clear()
+                await self._begin(response)
+            # A slow client is not a slow endpoint: only the end of all counts while sending.
+            budget.deadline = end_s
+            if ready:
+                await self.downstream.send(ready)
+            if meter.done:
+                break
+            budget.deadline = min(end_s, self.clock() + self.patience.token_gap_s)
+        if not (self.committed and meter.complete):
+            when = "in the middle" if self.committed else "before it said anything"
+            raise UpstreamFault(FaultKind.DISCONNECTED, f"The endpoint's stream ended {when}.")
+        if rest := scanner.rest():
+            await self.downstream.send(rest)
+        if meter.done:
+            await _drain(chunks)
+
+    async def end_with(self, error: LbError) -> None:
+        """After the commit point: end the answer with *error*, in the stream's own dialect.
+
+        Never `[DONE]`: that would call it complete. Plain bodies are cut off.
+        """
+        if self.request.stream:
+            await self.downstream.send(error_event(error))
+        else:
+            self.downstream.abort()
+
+    def _too_slow(self) -> str:
+        if not self.request.stream:
+            return f"The endpoint did not answer within {self.patience.whole_s:g} s."
+        if not self.committed:
+            return f"The endpoint said nothing within {self.patience.first_token_s:g} s."
+        return "The endpoint's stream stalled."
+
+
+def as_error(fault: UpstreamFault) -> LbError:
+    """What a client is told of *fault*, when there is nowhere else to go."""
+    if fault.kind is FaultKind.TIMEOUT:
+        return UpstreamTimeout(str(fault))
+    return UpstreamError(str(fault))
+
+
+def _names_usage(message: str) -> bool:
+    return "stream_options" in message or "include_usage" in message
+
+
+def _visible(pieces: Iterable[Piece], meter: StreamMeter, *, hide_usage: bool) -> bytes:
+    """The bytes of *pieces* that are for the client; all of them go through the meter."""
+    shown = []
+    for piece in pieces:
+        usage_alone = meter.see(piece)
+        if meter.error is not None:
+            break  # ours takes its place, and what comes after it is of no use
+        if not (usage_alone and hide_usage):
+            shown.append(piece.raw)
+    return b"".join(shown)
+
+
+def _for_client(headers: Mapping[str, str]) -> Headers:
+    return tuple(
+        (name, value)
+        for name, value in headers.items()
+        if name in _PASSED_ON or name.startswith("x-ratelimit-")
+    )
+
+
+async def _drain(chunks: AsyncIterator[bytes]) -> None:
+    """Let the body end by itself, so that its connection can be used again."""
+    with trio.move_on_after(LINGER_S):
+        async for _ in chunks:
+            return  # more after the end is no end
+
+
+async def _read_up_to(response: UpstreamResponse, limit_bytes: int) -> bytes:
+    held = bytearray()
+    async for chunk in response.chunks():
+        held += chunk
+        if len(held) >= limit_bytes:
+            break
+    return bytes(held[:limit_bytes])
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """`Retry-After` in seconds; its other form, a date, is not worth a clock here."""
+    try:
+        return max(0.0, float(retry_after)) if retry_after is not None else None
+    except ValueError:
+        return None

@@ -1,0 +1,30 @@
+"""How an error looks on the wire: one place for every face and every route."""
+
+from __future__ import annotations
+
+import json
+
+from llmlb.errors import LbError
+from llmlb.http.downstream import Head, Headers
+
+
+def error_body(error: LbError) -> bytes:
+    """The OpenAI error object as JSON."""
+    return json.dumps(error.openai().as_json(), ensure_ascii=False).encode()
+
+
+def error_event(error: LbError) -> bytes:
+    """The error as the last event of a chat or completions stream."""
+    return b"data: " + error_body(error) + b"\n\n"
+
+
+def render_error(error: LbError, headers: Headers = ()) -> tuple[Head, bytes]:
+    """Head and body of the response that carries *error*; *headers* are added to it."""
+    body = error_body(error)
+    own: list[tuple[str, str]] = [
+        ("content-type", "application/json"),
+        ("content-length", str(len(body))),
+    ]
+    if error.retry_after_s is not None:
+        own.append(("retry-after", str(error.retry_after_s)))
+    return Head(error.http_status(), (*own, *headers)), body

@@ -1,0 +1,72 @@
+"""Where does one server-sent event end and the next begin, whatever the pieces."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+_END = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n")
+_LONGEST_END_BYTES = 4
+
+
+class Piece(NamedTuple):
+    """A run of bytes of the stream, exactly as they came."""
+
+    raw: bytes
+    whole: bool
+    """One complete event with its blank line; else a part of an event too long to hold."""
+
+
+class EventScanner:
+    """Splits a byte stream into whole events. Sans-IO; holds at most *limit_bytes* back.
+
+    Line ends may be LF, CRLF or CR, in any mixture; an event may come in any number of
+    reads, and one read may hold any number of events.
+    """
+
+    def __init__(self, limit_bytes: int = 64 * 1024) -> None:
+        self._limit_bytes = limit_bytes
+        self._held = bytearray()
+        self._searched = 0
+        self._inside_long = False
+
+    def feed(self, data: bytes) -> list[Piece]:
+        """Take in *data*; return what can be passed on. No byte is lost, added or moved."""
+        self._held += data
+        pieces: list[Piece] = []
+        start = 0
+        while match := _END.search(self._held, max(start, self._searched)):
+            pieces.append(Piece(bytes(self._held[start : match.end()]), not self._inside_long))
+            self._inside_long = False
+            start = self._searched = match.end()
+        del self._held[:start]
+        # An end may be cut in two by the read: look at its first bytes again next time.
+        self._searched = max(0, len(self._held) - _LONGEST_END_BYTES + 1)
+        if len(self._held) > self._limit_bytes:
+            keep = _LONGEST_END_BYTES - 1
+            pieces.append(Piece(bytes(self._held[:-keep]), whole=False))
+            del self._held[:-keep]
+            self._searched = 0
+            self._inside_long = True
+        return pieces
+
+    def rest(self) -> bytes:
+        """What came after the last blank line: at the end of the stream, an event cut short."""
+        held, self._held = bytes(self._held), bytearray()
+        return held
+
+
+def data_of(event: bytes) -> bytes | None:
+    """The event's data: its `data:` lines joined with LF. None if it has none."""
+    lines = [
+        line[5:].removeprefix(b" ") for line in event.splitlines() if line.startswith(b"data:")
+    ]
+    return b"\n".join(lines) if lines else None
+
+
+def type_of(event: bytes) -> bytes:
+    """The event's `event:` field, or an empty string."""
+    for line in event.splitlines():
+        if line.startswith(b"event:"):
+            return line[6:].strip()
+    return b""

@@ -1,0 +1,41 @@
+"""What actors hand to the store and get from it: plain values that know no SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import NamedTuple
+
+from llmlb.types import Api, EndpointId, Totals
+
+
+class StatKey(NamedTuple):
+    """What one row of statistics is about: one model of one endpoint, on one UTC day."""
+
+    endpoint_id: EndpointId
+    model: str
+    api: Api
+    day: date
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """What is written together: all of it or nothing.
+
+    *totals* are added to what is stored, latencies (ms) replace it.
+    """
+
+    totals: Mapping[StatKey, Totals] = field(default_factory=dict)
+    latencies: Mapping[EndpointId, float] = field(default_factory=dict)
+    model_latencies: Mapping[tuple[EndpointId, str, Api], float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLatency:
+    """One latency EMA as it was last written; model and api are None for the whole endpoint."""
+
+    endpoint_id: EndpointId
+    model: str | None
+    api: Api | None
+    latency_ms: float

@@ -1,0 +1,57 @@
+"""What a database's failure means for people: why it happened and what to do about it."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from llmlb.errors import StartupError, StoreUnavailable
+
+_ELSEWHERE = "or set LLMLB_DATABASE_URL to another file"
+
+_WHY = {
+    sqlite3.SQLITE_PERM: "it is not writable",
+    sqlite3.SQLITE_READONLY: "it is not writable",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
+    sqlite3.SQLITE_BUSY: "another program keeps it locked",
+    sqlite3.SQLITE_LOCKED: "another program keeps it locked",
+    sqlite3.SQLITE_IOERR: "its disk reports an error",
+    sqlite3.SQLITE_FULL: "its disk is full",
+    sqlite3.SQLITE_CORRUPT: "it is damaged",
+    sqlite3.SQLITE_NOTADB: "it is not an SQLite database",
+}
+
+_REMEDY = {
+    sqlite3.SQLITE_PERM: f"make it and its directory writable, {_ELSEWHERE}",
+    sqlite3.SQLITE_READONLY: f"make it and its directory writable, {_ELSEWHERE}",
+    sqlite3.SQLITE_CANTOPEN: f"make it and its directory writable, {_ELSEWHERE}",
+    sqlite3.SQLITE_BUSY: "stop that program",
+    sqlite3.SQLITE_LOCKED: "stop that program",
+    sqlite3.SQLITE_IOERR: f"check the disk, {_ELSEWHERE}",
+    sqlite3.SQLITE_FULL: f"free some space, {_ELSEWHERE}",
+    sqlite3.SQLITE_CORRUPT: f"restore it from a backup, {_ELSEWHERE}",
+    sqlite3.SQLITE_NOTADB: f"move it away, {_ELSEWHERE}",
+}
+
+
+def startup_error(error: sqlite3.Error | OSError, path: Path) -> StartupError:
+    """One sentence that names the database file, the reason and the remedy."""
+    if isinstance(error, OSError):
+        why, remedy = error.strerror or str(error), _REMEDY[sqlite3.SQLITE_CANTOPEN]
+    else:
+        code = _primary(error)
+        why = _WHY.get(code, str(error))
+        remedy = _REMEDY.get(code, f"check the file, {_ELSEWHERE}")
+    return StartupError(f"The database {path} cannot be used ({why}): {remedy}.")
+
+
+def unavailable(error: sqlite3.Error) -> StoreUnavailable:
+    """The same for a client, who learns no path and no SQL."""
+    why = _WHY.get(_primary(error), "the log has the details")
+    return StoreUnavailable(f"The database is not available ({why}).")
+
+
+def _primary(error: sqlite3.Error) -> int:
+    """SQLite's own code; errors that Python's module raises by itself have none."""
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code & 0xFF

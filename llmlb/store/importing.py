@@ -1,0 +1,143 @@
+"""How an older installation's files get into the database: each once, whatever happens."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import sqlite3
+import stat
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+
+from llmlb.store.database import Transaction, transaction
+from llmlb.store.import_apply import apply_endpoints, apply_history
+from llmlb.store.import_json import endpoint_from, endpoint_from_node
+from llmlb.store.import_report import Report, imported_before
+from llmlb.store.import_rust import endpoint_from_rust, read_rust
+from llmlb.store.older import Unimportable, json_values
+
+log = structlog.get_logger()
+
+LARGEST_FILE_BYTES = 256 * 1024 * 1024
+RUST_DATABASE = "load balancer.db"
+
+Apply = Callable[[Transaction, Report, Iterable[object], datetime], None]
+
+JSON_FILES: dict[str, Apply] = {
+    "endpoints.json": apply_endpoints(endpoint_from),
+    "nodes.json": apply_endpoints(endpoint_from_node),
+    "agents.json": apply_endpoints(endpoint_from_node),
+    "request_history.json": apply_history,
+}
+"""In the order of import: of two endpoints with one URL, the first wins."""
+
+
+def import_older(
+    connection: sqlite3.Connection, directory: Path, now: Callable[[], datetime]
+) -> None:
+    """Import what is in *directory*. A file that cannot be imported is logged and left alone.
+
+    Raises sqlite3.Error if our own database refuses.
+    """
+    # The Rust database is what an older installation ran on last, so it comes first.
+    _attempt(_import_rust, connection, directory / RUST_DATABASE, now())
+    for name in JSON_FILES:
+        _attempt(_import_json, connection, directory / name, now())
+
+
+def _attempt(
+    work: Callable[[sqlite3.Connection, Path, datetime], Report | None],
+    connection: sqlite3.Connection,
+    path: Path,
+    now: datetime,
+) -> None:
+    try:
+        report = work(connection, path, now)
+    except (Unimportable, OSError) as error:
+        log.error(  # noqa: TRY400 - a sentence for people, no traceback
+            "an older file was not imported",
+            file=str(path),
+            reason=str(error),
+            remedy="correct it or move it away, then start again",
+        )
+        return
+    if report is not None:
+        log.info(
+            "imported an older file",
+            file=str(path),
+            first_problem=report.first_problem,
+            **{fate.value: count for fate, count in report.fates.items()},
+        )
+
+
+def _import_json(connection: sqlite3.Connection, path: Path, now: datetime) -> Report | None:
+    content = _read(path)
+    if content is None:
+        return None
+    sha256 = hashlib.sha256(content).hexdigest()
+    report = None
+    with transaction(connection) as statements:
+        if not imported_before(statements, path.name, sha256):
+            report = Report(statements, path.name, sha256, now)
+            values = json_values(_text(content))
+            JSON_FILES[path.name](statements, report, values, now)
+            report.refuse_if_nothing_readable()
+    # After a crash just here, the next start finds the file's sum and only renames it.
+    _set_aside(path)
+    return report
+
+
+def _import_rust(connection: sqlite3.Connection, path: Path, now: datetime) -> Report | None:
+    if not path.is_file():
+        return None
+    with transaction(connection) as statements:
+        if imported_before(statements, path.name):
+            return None
+        records = read_rust(path)
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        report = Report(statements, path.name, sha256, now)
+        apply_endpoints(endpoint_from_rust)(statements, report, records, now)
+        report.refuse_if_nothing_readable()
+    return report
+
+
+def _read(path: Path) -> bytes | None:
+    """The whole file, if there is one of a size that can be held in memory."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
+        raise Unimportable("it is not a file")
+    with path.open("rb") as file:
+        content = file.read(LARGEST_FILE_BYTES + 1)
+    if len(content) > LARGEST_FILE_BYTES:
+        mib = LARGEST_FILE_BYTES // 1024**2
+        raise Unimportable(f"it is larger than {mib} MiB; split it and import part by part")
+    return content
+
+
+def _text(content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Unimportable(f"it is not UTF-8: {error}") from None
+
+
+def _set_aside(path: Path) -> None:
+    """Rename an imported file to the first free `.migrated` name; it is the user's backup."""
+    target = path.with_name(f"{path.name}.migrated")
+    for number in itertools.count(1):
+        if not os.path.lexists(target):
+            break
+        target = path.with_name(f"{path.name}.migrated.{number}")
+    try:
+        path.rename(target)
+    except OSError as error:
+        # harmless: its sum is in the database, so it is not imported again
+        log.warning("an imported file cannot be renamed", file=str(path), reason=str(error))

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Run the unit part of the suite on Python 3.13 too, in an environment of its own, where that
+# Python is found (quart and quart-trio are other releases there).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/python.sh
+
+if [ -x .venv/bin/python ] && runs_as .venv/bin/python "v == (3, 13)"; then
+    echo "==> Skipped: a second run on Python 3.13, which .venv already is."
+    exit 0
+fi
+if ! python=$(find_version 3.13) || ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+    echo "==> Skipped: the unit tests on Python 3.13, because none was found that runs."
+    exit 0
+fi
+scripts/env.sh dev .venv313 "$python"
+echo "==> Unit tests on $("$python" -V)"
+exec .venv313/bin/python -m pytest -m "not e2e" -q -p no:cacheprovider

@@ -1,0 +1,33 @@
+"""Time in tests: virtual wherever no real socket, file lock or process is involved."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+VIRTUAL = ("actors", "house", "exchange")
+"""The folders whose tests run on a clock that jumps as soon as all tasks wait."""
+
+
+def run_in_virtual_time(
+    test: Callable[[], Awaitable[Any]],
+    clock: trio.abc.Clock | None = None,
+    instruments: Sequence[trio.abc.Instrument] = (),
+) -> Any:
+    """`trio.run` from second 0 of a clock that nobody has to wait for."""
+    return trio.run(test, clock=clock or MockClock(autojump_threshold=0), instruments=instruments)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if not inspect.iscoroutinefunction(getattr(item, "obj", None)):
+            continue
+        if item.path.is_relative_to(here) and item.path.relative_to(here).parts[0] in VIRTUAL:
+            item.add_marker(pytest.mark.trio(run=run_in_virtual_time))

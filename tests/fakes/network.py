@@ -1,0 +1,131 @@
+"""A network in memory: connections that a test's own server code answers, in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpcore
+import trio
+import trio.testing
+
+
+@dataclass(eq=False)
+class ServerSide:
+    """The endpoint's end of one connection."""
+
+    stream: trio.abc.Stream
+    requests: list[bytes] = field(default_factory=list)
+    """Every request received, head and body."""
+    closed_at: float | None = None
+    """When the client's side was closed."""
+    received: bytes = b""
+    hung_up: bool = False
+
+    async def request(self) -> bytes:
+        """The next whole request, or b"" once the client has closed."""
+        while True:
+            head, blank, rest = self.received.partition(b"\r\n\r\n")
+            length = 0
+            for line in head.lower().split(b"\r\n"):
+                if line.startswith(b"content-length:"):
+                    length = int(line.split(b":")[1])
+            if blank and len(rest) >= length:
+                self.received = rest[length:]
+                self.requests.append(head + blank + rest[:length])
+                return self.requests[-1]
+            try:
+                more = await self.stream.receive_some(65536)
+            except trio.BrokenResourceError:  # a reset: closed with bytes unread
+                more = b""
+            if not more:
+                self.closed_at = trio.current_time()
+                return b""
+            self.received += more
+
+    async def send(self, *lines: bytes) -> None:
+        """Send these, as they are."""
+        for line in lines:
+            await self.stream.send_all(line)
+
+    async def reply(self, body: bytes = b"{}", status: bytes = b"200 OK", *headers: bytes) -> None:
+        """Send one whole answer with its length."""
+        head = [b"HTTP/1.1 " + status, b"content-length: %d" % len(body), *headers, b"", body]
+        await self.send(b"\r\n".join(head))
+
+    async def hang_up(self) -> None:
+        self.hung_up = True
+        await self.stream.aclose()
+
+
+Serve = Callable[[ServerSide], Awaitable[None]]
+
+
+class MemoryNetwork(httpcore.AsyncNetworkBackend):
+    """Connects to *serve*, which runs once per connection in *nursery*."""
+
+    def __init__(self, nursery: trio.Nursery, serve: Serve) -> None:
+        self._nursery = nursery
+        self.serve = serve
+        self.connections: list[ServerSide] = []
+        self.refuse: BaseException | None = None
+        """What the next connects fail with."""
+        self.connect_delay_s = 0.0
+        self.asked: list[tuple[str, int]] = []
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109, RUF100
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        self.asked.append((host, port))
+        try:
+            with trio.fail_after(float("inf") if timeout is None else timeout):
+                await trio.sleep(self.connect_delay_s)
+        except trio.TooSlowError as error:
+            raise httpcore.ConnectTimeout from error
+        if self.refuse is not None:
+            failure = httpcore.ConnectError()
+            # httpcore's pool keeps only the context, not the cause.
+            failure.__context__ = self.refuse
+            raise failure
+        client, server = trio.testing.memory_stream_pair()
+        side = ServerSide(server)
+        self.connections.append(side)
+        self._nursery.start_soon(self._serve, side)
+        return _MemoryStream(client)
+
+    async def _serve(self, side: ServerSide) -> None:
+        try:
+            await self.serve(side)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            side.closed_at = trio.current_time()
+
+
+class _MemoryStream(httpcore.AsyncNetworkStream):
+    """The client's end. It never looks readable, so a stale connection is always a surprise."""
+
+    def __init__(self, stream: trio.StapledStream[Any, Any]) -> None:
+        self._stream = stream
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109, RUF100
+        try:
+            return bytes(await self._stream.receive_some(max_bytes))
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise httpcore.ReadError from error
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109, RUF100
+        try:
+            await self._stream.send_all(buffer)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise httpcore.WriteError from error
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    def get_extra_info(self, info: str) -> Any:
+        return False if info == "is_readable" else None

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmlb.errors import StartupError
+from llmlb.store import connection as opening
+from llmlb.store.connection import connect
+from llmlb.store.database import Transaction
+from llmlb.store.migrate import Migration, migrate, released, split
+from llmlb.types import Capability, EndpointId, Model, Status
+from tests.store.conftest import NOW, OpenStore
+
+CHECKSUMS = {
+    "0001_endpoints": "ea579b4d5f47060d5407c8e09fe3514f8e3e83b864322306f9c4b8eacb44738c",
+    "0002_endpoint_models": "62b5f4365a0d6bbcb8d1466acc656b5717053e94e529748d7f1f34eadbfef4cc",
+    "0003_statistics": "2db9b2f121c37a56b74417a7bf5caa27f67030a09765c5a12c00d43a0d7c4072",
+    "0004_request_history": "1a846dea5ae9afb7e6ae688370e9c268d0943cbaebebebcebbfafb0cfb02b93e",
+    "0005_imports": "0b6265e3b16120ab4f7c30543fa20154410ace155da8f165e0acd09e8c660520",
+}
+"""Of the released migrations. A line is only ever added: what is released never changes."""
+
+DATA = {
+    1: """INSERT INTO endpoints (id, name, base_url, registered_at, latency_ms, status, notes)
+          VALUES ('e1', 'old one', 'http://old', '2025-01-01T00:00:00.000000Z', 9e999, 'online',
+                  'kept');""",
+    2: """INSERT INTO endpoint_models (endpoint_id, model_id, position, capabilities, max_tokens)
+          VALUES ('e1', 'm', 0, '["embeddings"]', 4096);""",
+    3: """INSERT INTO daily_statistics VALUES ('gone', 'm', 'embeddings', '2025-01-01',
+                                               3, 2, 1, 0, 30, 20, 50, 12.5);
+          INSERT INTO model_latencies VALUES ('e1', 'm', 'embeddings', 77.5);""",
+    4: """INSERT INTO request_history (id, timestamp, request_type, model, duration_ms, status,
+                                       completed_at)
+          VALUES ('h1', '2025-01-01T00:00:00.000000Z', 'chat', 'm', 5, 'success',
+                  '2025-01-01T00:00:00.000000Z');""",
+    5: """INSERT INTO imports VALUES (1, 'nodes.json', 'abc', '2025-01-01T00:00:00.000000Z');
+          INSERT INTO import_records VALUES (1, 1, 'e1', 'imported', NULL, NULL);""",
+}
+"""Rows that a database of each version may hold."""
+
+ALL = released()
+VERSIONS = [migration.version for migration in ALL]
+
+
+@pytest.fixture
+def memory() -> Iterator[sqlite3.Connection]:
+    connection = connect(":memory:")
+    yield connection
+    connection.close()
+
+
+def dump(connection: sqlite3.Connection) -> list[str]:
+    return list(connection.iterdump())
+
+
+def bring_to(connection: sqlite3.Connection, migrations: tuple[Migration, ...]) -> None:
+    migrate(connection, migrations, file="x.db", now=NOW)
+
+
+def fill(connection: sqlite3.Connection, version: int) -> None:
+    for known in range(1, version + 1):
+        for statement in split(DATA[known]):
+            connection.execute(statement)
+
+
+def test_no_released_migration_has_changed() -> None:
+    assert {f"{m.version:04}_{m.name}": m.checksum for m in ALL} == CHECKSUMS
+
+
+def test_versions_count_up_from_one() -> None:
+    assert list(range(1, len(ALL) + 1)) == VERSIONS
+    assert sorted(DATA) == VERSIONS, "every version has rows to test its successors with"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_every_older_version_becomes_the_newest_with_its_data(
+    version: int, opened: OpenStore, database: Path
+) -> None:
+    database.parent.mkdir()
+    connection = connect(str(database))
+    bring_to(connection, ALL[:version])
+    fill(connection, version)
+    connection.close()
+
+    store = await opened()
+    (endpoint,) = await store.endpoints.all()
+    assert (endpoint.id, endpoint.name, endpoint.base_url) == ("e1", "old one", "http://old")
+    assert (endpoint.status, endpoint.latency_ms) == (Status.ONLINE, float("inf"))
+    if version >= 2:
+        assert endpoint.models == (Model("m", frozenset({Capability.EMBEDDINGS}), 4096),)
+    if version >= 3:
+        totals = await store.statistics.totals()
+        assert totals[EndpointId("gone")].total_tokens == 50
+        assert [row.latency_ms for row in await store.statistics.latencies()] == [
+            float("inf"),
+            77.5,
+        ]
+    for table, since in {"request_history": 4, "import_records": 5}.items():
+        if version >= since:
+            count = f"SELECT COUNT(*) FROM {table}"
+            found = await store._database.read(partial(Transaction.rows, statement=count))
+            assert found == [{"COUNT(*)": 1}]
+
+
+def test_running_twice_changes_nothing(memory: sqlite3.Connection) -> None:
+    bring_to(memory, ALL)
+    fill(memory, len(ALL))
+    before = dump(memory)
+    migrate(memory, ALL, file="x.db", now=NOW.replace(year=2030))
+    assert dump(memory) == before
+
+
+@given(
+    stops=st.lists(st.integers(0, len(ALL)), max_size=4),
+    crash=st.booleans(),
+)
+def test_any_way_to_the_newest_schema_ends_alike(stops: list[int], crash: bool) -> None:
+    straight, winding = connect(":memory:"), connect(":memory:")
+    bring_to(straight, ALL)
+    for stop in sorted(stops):
+        bring_to(winding, ALL[:stop])
+    broken = Migration(len(ALL) + 1, "broken", "CREATE TABLE half (x); CREATE TABLE half (x);")
+    if crash:
+        with pytest.raises(sqlite3.OperationalError):
+            bring_to(winding, (*ALL, broken))
+    bring_to(winding, ALL)
+    assert dump(winding) == dump(straight)
+    straight.close()
+    winding.close()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_crash_in_the_middle_of_a_migration_leaves_the_schema_before_it(
+    version: int, memory: sqlite3.Connection
+) -> None:
+    bring_to(memory, ALL[: version - 1])
+    fill(memory, version - 1)
+    before = dump(memory)
+    whole = ALL[version - 1]
+    crashing = Migration(whole.version, whole.name, whole.text + "\nSELECT no_such_function();")
+    with pytest.raises(sqlite3.OperationalError):
+        bring_to(memory, (*ALL[: version - 1], crashing))
+    assert dump(memory) == before
+    bring_to(memory, ALL)
+
+
+async def test_a_database_of_a_newer_version_is_refused(
+    opened: OpenStore, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer = (*ALL, Migration(len(ALL) + 1, "future", "CREATE TABLE future (x);"))
+    monkeypatch.setattr(opening, "released", lambda: newer)
+    await (await opened()).close()
+    monkeypatch.undo()
+    with pytest.raises(StartupError, match="made by a newer llmlb") as refused:
+        await opened()
+    assert str(database) in str(refused.value)
+
+
+async def test_a_migration_that_was_edited_after_its_release_is_noticed(
+    opened: OpenStore, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edited = (Migration(1, ALL[0].name, ALL[0].text + "-- edited\n"), *ALL[1:])
+    monkeypatch.setattr(opening, "released", lambda: edited)
+    await (await opened()).close()
+    monkeypatch.undo()
+    with pytest.raises(StartupError, match="different build") as refused:
+        await opened()
+    assert str(database) in str(refused.value)
+
+
+def test_a_script_is_split_where_statements_end() -> None:
+    script = """-- a comment; with a semicolon
+    CREATE TABLE a (x TEXT DEFAULT ';'); INSERT INTO a VALUES ('it''s;');
+    CREATE TRIGGER t AFTER INSERT ON a BEGIN DELETE FROM a; SELECT 1; END;
+    -- the end
+    """
+    found = list(split(script))
+    assert len(found) == 3
+    assert found[1] == "INSERT INTO a VALUES ('it''s;');"
+    assert found[2].endswith("END;")
+
+
+def test_a_script_that_ends_in_the_middle_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="CREATE TABLE b"):
+        list(split("CREATE TABLE a (x); CREATE TABLE b (x"))
