@@ -142,7 +142,7 @@ class EndpointRefusal(LbError):
     """What an endpoint said of the request itself, passed on in the OpenAI shape."""
 
     def __init__(self, status: int, said: OpenAIError) -> None:
-        super().__init__(said.message, param=said.param)
+        super().__init__(said.message, param=said.param, code=said.code)
         self._status, self._said = status, said
 
     def http_status(self) -> int:

@@ -69,9 +69,11 @@ class House:
         memory: Memory,
         *,
         world: World,
+        drop_connections: Callable[[EndpointId], None],
     ) -> None:
         """Use `open_house`, which reads *memory* from the store."""
         self.settings, self.store, self.world = settings, store, world
+        self._drop_connections = drop_connections
         self.journal = Journal(store.statistics, memory.totals)
         self.latency = LatencyTracker(
             memory.latencies, on_measured=self.journal.latency_is, clock=world.clock
@@ -115,6 +117,7 @@ class House:
             self.latency.went_offline(endpoint_id)
 
     def forget(self, endpoint_id: EndpointId) -> None:
+        self._drop_connections(endpoint_id)
         with suppress(ActorGone):
             self.latency.forget(endpoint_id)
 
@@ -204,9 +207,17 @@ class House:
 
 
 async def open_house(
-    settings: Settings, store: Store, surveyor: Surveyor, *, world: World | None = None
+    settings: Settings,
+    store: Store,
+    surveyor: Surveyor,
+    *,
+    world: World | None = None,
+    drop_connections: Callable[[EndpointId], None] = lambda _: None,
 ) -> House:
-    """Build a house on what the store remembers. Raises StoreUnavailable."""
+    """Build a house on what the store remembers. Raises StoreUnavailable.
+
+    *drop_connections* is told of endpoints that are gone or have moved; it must not block.
+    """
     memory = Memory(
         endpoints=await store.endpoints.all(),
         latencies=[
@@ -215,4 +226,11 @@ async def open_house(
         ],
         totals=await store.statistics.totals(),
     )
-    return House(settings, store, surveyor, memory, world=world or World())
+    return House(
+        settings,
+        store,
+        surveyor,
+        memory,
+        world=world or World(),
+        drop_connections=drop_connections,
+    )

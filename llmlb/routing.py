@@ -153,7 +153,7 @@ def retry_after_s(*, waiters_ahead: int, completions_per_s: float, latency_ms: f
         estimate = latency_ms / 1000
     else:
         estimate = RETRY_AFTER_FALLBACK_S
-    return max(1, min(60, math.ceil(estimate)))
+    return math.ceil(max(1.0, min(60.0, estimate)))
 
 
 def after_probe(endpoint: Endpoint, *, at: datetime, failure: str | None) -> Endpoint:
@@ -187,5 +187,11 @@ def after_probe(endpoint: Endpoint, *, at: datetime, failure: str | None) -> End
 
 def after_refusal(endpoint: Endpoint, reason: str) -> Endpoint:
     """The endpoint after a request showed that it cannot serve, whatever its probes say."""
-    status = Status.ERROR if endpoint.status is Status.ONLINE else endpoint.status
-    return replace(endpoint, status=status, last_error=reason, error_count=endpoint.error_count + 1)
+    if endpoint.status not in (Status.ONLINE, Status.ERROR):
+        return replace(endpoint, last_error=reason)
+    return replace(
+        endpoint,
+        status=Status.ERROR,
+        last_error=reason,
+        error_count=endpoint.error_count + 1,
+    )

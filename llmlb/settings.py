@@ -21,13 +21,18 @@ class Settings(BaseSettings):
     """Every setting, with its default. Durations end in `_s` (seconds), sizes in `_bytes`."""
 
     model_config = SettingsConfigDict(
-        env_prefix="LLMLB_", frozen=True, populate_by_name=True, extra="ignore"
+        env_prefix="LLMLB_",
+        env_ignore_empty=True,  # as compose files and unit files leave what is not set
+        frozen=True,
+        populate_by_name=True,
+        extra="ignore",
     )
 
     host: str = Field("127.0.0.1", min_length=1)
     port: int = Field(32768, ge=0, le=65535)
     data_dir: Path = Field(Path("~/.llmlb"))
-    database_url: str | None = Field(None)
+    database_url: str | None = Field(None, repr=False)
+    """It may hold a password."""
     config_file: Path | None = Field(None, validation_alias="LLMLB_CONFIG")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info")
 
@@ -55,8 +60,14 @@ class Settings(BaseSettings):
 
     @property
     def data_path(self) -> Path:
-        """The data directory, with `~` resolved."""
-        return self.data_dir.expanduser()
+        """The data directory, with `~` resolved. Raises StartupError if that cannot be."""
+        try:
+            return self.data_dir.expanduser()
+        except RuntimeError:
+            raise StartupError(
+                f"LLMLB_DATA_DIR={self.data_dir} lies in a home directory that is not known: "
+                "give the whole path."
+            ) from None
 
     @property
     def database(self) -> str:

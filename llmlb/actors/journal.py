@@ -32,7 +32,10 @@ class BurstStore(Protocol):
     """Where statistics outlive the process."""
 
     async def write(self, burst: Burst) -> None:
-        """Write all of it or nothing. Raises StoreUnavailable."""
+        """Write all of it or nothing, in bounded time. Raises StoreUnavailable.
+
+        Cancelled, it has written nothing.
+        """
         ...
 
 
@@ -138,18 +141,21 @@ class Journal:
         self._mailbox.close()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        async with trio.open_nursery() as self._children:
-            await self._mailbox.serve(self._handle, task_status=task_status)
-            if self._timer is not None:
-                self._timer.cancel()
-        # A write that was under way has ended: it was this nursery's child. Whether it worked
-        # is in no message any more, so _write keeps what failed.
-        if self._gathering:
-            error: LbError | None = LbError(f"no answer within {CLOSING_WRITE_LIMIT_S:.0f} s")
-            with trio.move_on_after(CLOSING_WRITE_LIMIT_S):
+        error: LbError | None = None
+        with trio.CancelScope() as closing:
+            async with trio.open_nursery() as self._children:
+                await self._mailbox.serve(self._handle, task_status=task_status)
+                closing.deadline = trio.current_time() + CLOSING_WRITE_LIMIT_S
+                if self._timer is not None:
+                    self._timer.cancel()
+            # A write that was under way has ended: it was this nursery's child. Whether it
+            # worked is in no message any more, so _write keeps what failed.
+            if self._gathering:
                 error = await self._try(self._gathering.burst())
-            if error is not None:
-                log.error("the last statistics were lost", reason=str(error))
+        if closing.cancelled_caught:
+            error = LbError(f"no answer within {CLOSING_WRITE_LIMIT_S:.0f} s")
+        if error is not None:
+            log.error("the last statistics were lost", reason=str(error))
 
     def _handle(self, message: Message) -> None:
         match message:

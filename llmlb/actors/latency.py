@@ -20,7 +20,10 @@ HISTORY_LENGTH = 360
 """Samples kept per endpoint, for charts."""
 
 OnMeasured = Callable[[EndpointId, str | None, Api | None, float], None]
-"""Told each new EMA in ms, to be written behind; without model and API: the endpoint's own."""
+"""Told each new EMA in ms, to be written behind; without model and API: the endpoint's own.
+
+inf says that what was written before holds no more.
+"""
 
 
 class Sample(NamedTuple):
@@ -108,7 +111,7 @@ class LatencyTracker:
             measured = Measured(known.latency_ms, now_s)
             if known.model is None or known.api is None:
                 self._by_endpoint[known.endpoint_id] = measured
-            else:
+            elif math.isfinite(known.latency_ms):
                 self._by_model[known.endpoint_id, known.model, known.api] = measured
         await self._mailbox.serve(self._handle, task_status=task_status)
 
@@ -121,8 +124,9 @@ class LatencyTracker:
                 self._drop_models(endpoint_id)
                 self._on_measured(endpoint_id, None, None, math.inf)
             case Forget(endpoint_id):
-                self._by_endpoint.pop(endpoint_id, None)
                 self._history.pop(endpoint_id, None)
+                if self._by_endpoint.pop(endpoint_id, None) is not None:
+                    self._on_measured(endpoint_id, None, None, math.inf)
                 self._drop_models(endpoint_id)
             case _:
                 assert_never(message)
@@ -143,3 +147,4 @@ class LatencyTracker:
     def _drop_models(self, endpoint_id: EndpointId) -> None:
         for key in [k for k in self._by_model if k[0] == endpoint_id]:
             del self._by_model[key]
+            self._on_measured(*key, math.inf)

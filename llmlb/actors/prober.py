@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, assert_never
 
 import structlog
@@ -17,8 +17,8 @@ from llmlb.types import DeviceReport, Endpoint, EndpointId, Model, Status, Surve
 
 log = structlog.get_logger()
 
-SURVEY_LIMIT_S = 60.0
-"""A survey asks several questions, each with its own bound; this one is for the whole."""
+CHECK_LIMIT_S, SURVEY_LIMIT_S, DEVICE_LIMIT_S = 10.0, 60.0, 20.0
+"""Each single question has its own bound; these are for the whole, whatever the surveyor does."""
 
 SECOND_LOOK_S = 5.0
 """After a first failure, look again this soon, for it decides between error and offline."""
@@ -108,12 +108,12 @@ class _Watched:
     wake: trio.Event = field(default_factory=trio.Event)
     asked: list[ProbeNow] = field(default_factory=list)
     asking: list[ProbeNow] = field(default_factory=list)
+    hurried: bool = False
     resync: bool = True
     failures: int = 0
     described: bool = False
     synced_at_s: float = 0.0
     probed_at_s: float = -HURRY_SPACING_S
-    models: tuple[Model, ...] = ()
 
 
 class DeviceProber:
@@ -163,7 +163,7 @@ class DeviceProber:
                 # One that has been registered just now is wanted at once.
                 new = endpoint.status is Status.PENDING
                 delay_s = 0.0 if new else self._rng.uniform(0, START_SPREAD_S)
-                watched = _Watched(endpoint, delay_s, models=endpoint.models)
+                watched = _Watched(endpoint, delay_s)
                 self._watched[endpoint.id] = watched
                 self._children.start_soon(self._keep_probing, watched)
             case Unwatch(endpoint_id):
@@ -171,6 +171,7 @@ class DeviceProber:
             case Hurry(endpoint_id, resync):
                 if watched_one := self._watched.get(endpoint_id):
                     watched_one.resync |= resync
+                    watched_one.hurried = True
                     watched_one.wake.set()
             case ProbeNow(endpoint_id=endpoint_id, reply=reply):
                 if asked_one := self._watched.get(endpoint_id):
@@ -207,16 +208,20 @@ class DeviceProber:
         endpoint, started_s = watched.endpoint, self._clock()
         watched.probed_at_s = started_s
         try:
-            ids = await self._surveyor.check(endpoint)
+            with trio.fail_after(CHECK_LIMIT_S):
+                ids = await self._surveyor.check(endpoint)
+        except trio.TooSlowError:
+            reason = f"It did not answer within {CHECK_LIMIT_S:.0f} s."
+            return self._failed(watched, reason, self._clock() - started_s, answered=False)
         except ProbeFailed as error:
             seconds = self._clock() - started_s
             return self._failed(watched, str(error), seconds, answered=error.answered)
         round_trip_ms = (self._clock() - started_s) * 1000
         due = self._clock() - watched.synced_at_s >= self._resync_interval_s
-        changed = set(ids) != {m.id for m in watched.models}
+        changed = set(ids) != {m.id for m in endpoint.models}
         if not (watched.resync or watched.asking or due or changed or watched.failures):
             self._listener.probed(endpoint, None)
-            return ProbeReport(None, round_trip_ms, watched.models)
+            return ProbeReport(None, round_trip_ms, endpoint.models)
         try:
             with trio.fail_after(SURVEY_LIMIT_S):
                 survey = await self._surveyor.survey(endpoint)
@@ -236,11 +241,19 @@ class DeviceProber:
         return ProbeReport(reason, seconds * 1000, answered=answered)
 
     def _synced(self, watched: _Watched, survey: Survey, round_trip_ms: float) -> ProbeReport:
-        before, after = ({m.id: m for m in ms} for ms in (watched.models, survey.models))
-        watched.models, watched.failures, watched.resync = survey.models, 0, False
+        endpoint = watched.endpoint
+        before, after = ({m.id: m for m in ms} for ms in (endpoint.models, survey.models))
+        # The next survey falls back on this one where questions are not answered.
+        watched.endpoint = replace(
+            endpoint,
+            engine=survey.engine,
+            models=survey.models,
+            engine_concurrency=survey.engine_concurrency,
+        )
+        watched.failures, watched.resync = 0, False
         watched.synced_at_s = self._clock()
-        self._listener.probed(watched.endpoint, None)
-        self._listener.synced(watched.endpoint, survey)
+        self._listener.probed(endpoint, None)
+        self._listener.synced(endpoint, survey)
         return ProbeReport(
             None,
             round_trip_ms,
@@ -254,7 +267,10 @@ class DeviceProber:
         """Ask for the device: once, when the endpoint is registered, never at later probes."""
         endpoint = watched.endpoint
         if endpoint.device_info is None and endpoint.device_note is None:
-            self._listener.described(endpoint, await self._surveyor.device(endpoint))
+            report = DeviceReport(note=f"It did not tell within {DEVICE_LIMIT_S:.0f} s.")
+            with trio.move_on_after(DEVICE_LIMIT_S):
+                report = await self._surveyor.device(endpoint)
+            self._listener.described(endpoint, report)
 
     def _until_next(self, watched: _Watched) -> float:
         interval_s = watched.endpoint.health_check_interval_s
@@ -264,9 +280,13 @@ class DeviceProber:
 
     async def _pause(self, watched: _Watched, seconds: float) -> None:
         """Wait for the next turn, or until somebody asks for a probe."""
-        with trio.move_on_after(seconds):
-            await watched.wake.wait()
-            if not watched.asked:
-                since_s = self._clock() - watched.probed_at_s
-                await trio.sleep(max(0.0, HURRY_SPACING_S - since_s))
-        watched.wake = trio.Event()
+        until_s = self._clock() + seconds
+        while not watched.asked:
+            if watched.hurried:
+                until_s = min(until_s, watched.probed_at_s + HURRY_SPACING_S)
+            watched.wake = trio.Event()
+            with trio.move_on_after(max(0.0, until_s - self._clock())) as turn:
+                await watched.wake.wait()
+            if turn.cancelled_caught:
+                break
+        watched.hurried = False

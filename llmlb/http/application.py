@@ -63,14 +63,11 @@ class LlmlbApp(QuartTrio):
         self._house: House | None = None
         self._exchange: Exchange | None = None
         self._surveyor: Surveyor | None = None
+        self.served = False
+        """Whether the house has ever stood."""
         self._ended = trio.Event()
         # Streams last as long as they last, and bodies have their own limit.
         self.config["RESPONSE_TIMEOUT"] = None
-
-    @property
-    def serving(self) -> bool:
-        """Whether the house stands (it may be draining)."""
-        return self._house is not None
 
     @property
     def house(self) -> House:
@@ -119,9 +116,15 @@ class LlmlbApp(QuartTrio):
             )
             held.push_async_callback(_even_if_cancelled, client.aclose)
             self._surveyor = HttpSurveyor(client)
-            house = await open_house(settings, store, self._surveyor, world=self._world)
+            house = await open_house(
+                settings,
+                store,
+                self._surveyor,
+                world=self._world,
+                drop_connections=lambda gone: self.nursery.start_soon(client.forget, gone),
+            )
             self._exchange = Exchange(house, client, self.instance_id)
-            self._house = house
+            self._house, self.served = house, True
             try:
                 await house.run(task_status=task_status)
             finally:

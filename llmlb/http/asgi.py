@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, cast
 
@@ -153,25 +152,21 @@ class Lifespan(TrioASGILifespan):
     app: LlmlbApp
 
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        crash: BaseException | None = None
         try:
             await super().__call__(receive, send)
-        except (Exception, BaseExceptionGroup) as crash:
-            leaves = [e for e in _leaves(crash) if not isinstance(e, trio.Cancelled)]
-            if not self.app.serving or not leaves:
-                raise  # a start-up that failed has been reported by then
+        except (Exception, BaseExceptionGroup) as error:
+            # A start-up that failed has been reported by then, and a cancellation is no crash.
+            leaves = [e for e in _leaves(error) if not isinstance(e, trio.Cancelled)]
+            if not (self.app.served and leaves):
+                raise
+            crash = error
             self.app.crash = leaves[0]
-            log.critical(
-                "an actor died, so the balancer stops",
-                error=repr(leaves[0]),
-                exc_info=sys.exc_info(),
-            )
-            await send(
-                cast(
-                    "Any",
-                    {"type": "lifespan.shutdown.failed", "message": repr(leaves[0])},
-                )
-            )
-            raise
+            log.critical("an actor died, so the balancer stops", exc_info=error)
+        if crash is not None:
+            text = f"an actor died: {self.app.crash!r}"
+            await send(cast("Any", {"type": "lifespan.shutdown.failed", "message": text}))
+            raise crash
 
 
 def _leaves(error: BaseException) -> Iterable[BaseException]:

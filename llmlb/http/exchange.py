@@ -169,25 +169,35 @@ class Exchange:
             metered=(endpoint.id, endpoint.base_url) not in self._unmetered,
         )
         started_s = trio.current_time()
+        failure: UpstreamFault | None = None
         try:
-            try:
-                await relay.run()
-            except UsageRefused:
-                self._unmetered.add((endpoint.id, endpoint.base_url))
-                relay.metered = False
-                await relay.run()
+            await self._run(relay)
             lease.outcome = Outcome.SUCCEEDED
         except EndpointRefusal:
             lease.outcome = Outcome.REFUSED
             raise
         except UpstreamFault as fault:
             lease.outcome = Outcome.FAILED
-            if relay.committed:
-                await relay.end_with(as_error(fault))
-            raise
+            failure = fault
         finally:
             trail.committed = relay.committed
             self._account(lease, request, relay, started_s)
+        if failure is None:
+            return
+        if relay.committed:
+            await relay.end_with(as_error(failure))
+        raise failure
+
+    async def _run(self, relay: Relay) -> None:
+        """Run *relay*, a second time if its endpoint cannot be asked for usage."""
+        try:
+            await relay.run()
+        except UsageRefused:
+            relay.metered = False
+        else:
+            return
+        self._unmetered.add((relay.endpoint.id, relay.endpoint.base_url))
+        await relay.run()
 
     def _account(
         self, lease: Lease, request: InferenceRequest, relay: Relay, started_s: float

@@ -28,9 +28,11 @@ async def test_wait_for_ready_unblocks_when_endpoint_becomes_ready(
     a = endpoint("a")
     admission.catalog_changed(catalog(initialising(a)))
     results: list[WaitResult] = []
+    granted = trio.Event()
 
     async def wait() -> None:
         results.append(await admission.wait_for_ready("m", CHAT, 1024))
+        granted.set()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(wait)
@@ -38,8 +40,7 @@ async def test_wait_for_ready_unblocks_when_endpoint_becomes_ready(
         assert results == []
         admission.catalog_changed(catalog(a))
         with trio.fail_after(0.2):
-            while not results:
-                await trio.lowlevel.checkpoint()
+            await granted.wait()
     assert isinstance(results[0], Ready)
     assert results[0].lease.endpoint == a
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +16,8 @@ from llmlb.store.opening import Store, open_store
 from llmlb.types import DeviceInfo, DeviceType, Endpoint, EndpointId, Engine, Model, Status
 
 T = TypeVar("T")
+
+FreshStore = Callable[[], Awaitable[Store]]
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -91,11 +93,21 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(data_dir=tmp_path)
 
 
-async def fresh_store(tmp_path: Path) -> Store:
-    store = await open_store("sqlite::memory:", data_dir=tmp_path, run_in_thread=run_inline)
-    for endpoint in OLD:
-        await store.endpoints.insert(endpoint)
-    return store
+@pytest.fixture
+async def fresh(tmp_path: Path) -> AsyncIterator[FreshStore]:
+    """Opens stores that hold the old endpoints, and closes them in the end."""
+    stores = []
+
+    async def open_it() -> Store:
+        store = await open_store("sqlite::memory:", data_dir=tmp_path, run_in_thread=run_inline)
+        stores.append(store)
+        for endpoint in OLD:
+            await store.endpoints.insert(endpoint)
+        return store
+
+    yield open_it
+    for store in stores:
+        await store.close()
 
 
 async def applied(settings: Settings, store: Any) -> None:
@@ -103,9 +115,9 @@ async def applied(settings: Settings, store: Any) -> None:
 
 
 async def test_the_store_agrees_with_the_file_afterwards(
-    settings: Settings, tmp_path: Path
+    settings: Settings, fresh: FreshStore
 ) -> None:
-    store = await fresh_store(tmp_path)
+    store = await fresh()
     with structlog.testing.capture_logs() as logs:
         await applied(settings, store)
     after = {e.name: e for e in await store.endpoints.all()}
@@ -127,9 +139,11 @@ async def test_the_store_agrees_with_the_file_afterwards(
     assert "sk" not in {str(v) for entry in logs for v in entry.values()}
 
 
-async def test_an_unmanaged_name_sake_is_renamed_and_that_is_said(tmp_path: Path) -> None:
+async def test_an_unmanaged_name_sake_is_renamed_and_that_is_said(
+    tmp_path: Path, fresh: FreshStore
+) -> None:
     (tmp_path / "llmlb.toml").write_text("[[endpoints]]\nname='stays'\nbase_url='http://n6'")
-    store = await fresh_store(tmp_path)
+    store = await fresh()
     with structlog.testing.capture_logs() as logs:
         await applied(Settings(data_dir=tmp_path), store)
     names = {e.id: e.name for e in await store.endpoints.all()}
@@ -138,8 +152,8 @@ async def test_an_unmanaged_name_sake_is_renamed_and_that_is_said(tmp_path: Path
     assert renamed == [("stays", "stays (2)")]
 
 
-async def test_a_second_time_changes_nothing(settings: Settings, tmp_path: Path) -> None:
-    store = await fresh_store(tmp_path)
+async def test_a_second_time_changes_nothing(settings: Settings, fresh: FreshStore) -> None:
+    store = await fresh()
     await applied(settings, store)
     before = await store.endpoints.all()
     await applied(settings, Fragile(store, 0))
@@ -148,9 +162,9 @@ async def test_a_second_time_changes_nothing(settings: Settings, tmp_path: Path)
 
 @pytest.mark.parametrize("fatal", range(9))
 async def test_after_a_crash_the_next_start_arrives_at_the_same_end(
-    settings: Settings, tmp_path: Path, fatal: int
+    settings: Settings, fresh: FreshStore, fatal: int
 ) -> None:
-    undisturbed, store = await fresh_store(tmp_path), await fresh_store(tmp_path)
+    undisturbed, store = await fresh(), await fresh()
     await applied(settings, undisturbed)
     with pytest.raises(Crash):
         await applied(settings, Fragile(store, fatal))
@@ -158,15 +172,15 @@ async def test_after_a_crash_the_next_start_arrives_at_the_same_end(
     assert await store.endpoints.all() == await undisturbed.endpoints.all()
 
 
-async def test_a_mistake_in_the_file_changes_nothing(tmp_path: Path) -> None:
+async def test_a_mistake_in_the_file_changes_nothing(tmp_path: Path, fresh: FreshStore) -> None:
     (tmp_path / "llmlb.toml").write_text("[[endpoints]]\nname = 'a'")
-    store = await fresh_store(tmp_path)
+    store = await fresh()
     with pytest.raises(StartupError, match="base_url: is missing"):
         await applied(Settings(data_dir=tmp_path), store)
     assert len(await store.endpoints.all()) == len(OLD)
 
 
-async def test_a_database_that_refuses_ends_the_start(settings: Settings, tmp_path: Path) -> None:
+async def test_a_database_that_refuses_ends_the_start(settings: Settings) -> None:
     class Full:
         @property
         def endpoints(self) -> Any:

@@ -43,6 +43,8 @@ from llmlb.types import (
 
 log = structlog.get_logger()
 
+CLOSING_WRITE_LIMIT_S = 5.0
+
 
 @dataclass(slots=True)
 class _Writes:
@@ -53,6 +55,8 @@ class _Writes:
     saving: frozenset[EndpointId] = frozenset()
     unsaved: set[EndpointId] = field(default_factory=set)
     """Endpoints whose observed part (status, models, …) is newer than the database."""
+    put_off: bool = False
+    """Saving them has failed: tried again with the next probe's answer, not before."""
 
     @property
     def busy(self) -> bool:
@@ -149,17 +153,21 @@ class EndpointRegistry:
         self._mailbox.close()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        async with trio.open_nursery() as self._children:
-            self._publish()
-            for endpoint in self._endpoints.values():
-                self._watch(endpoint)
-            await self._mailbox.serve(self._handle, task_status=task_status)
-        unsaved = self._snapshots(self._writes.unsaved | self._writes.saving)
-        if unsaved:
-            try:
-                await self._store.save_observed(unsaved)
-            except LbError as error:
-                log.warning("the last endpoint states were not saved", reason=str(error))
+        error: LbError | None = None
+        with trio.CancelScope() as closing:
+            async with trio.open_nursery() as self._children:
+                self._publish()
+                for endpoint in self._endpoints.values():
+                    self._watch(endpoint)
+                await self._mailbox.serve(self._handle, task_status=task_status)
+                closing.deadline = trio.current_time() + CLOSING_WRITE_LIMIT_S
+            unsaved = self._snapshots(self._writes.unsaved | self._writes.saving)
+            if unsaved:
+                error = await self._try(self._store.save_observed(unsaved))
+        if closing.cancelled_caught:
+            error = LbError(f"no answer within {CLOSING_WRITE_LIMIT_S:.0f} s")
+        if error is not None:
+            log.warning("the last endpoint states were not saved", reason=str(error))
 
     def _handle(self, message: Message) -> None:
         match message:
@@ -202,6 +210,7 @@ class EndpointRegistry:
         after = change(before)
         self._endpoints[seen.id] = after
         self._writes.unsaved.add(seen.id)
+        self._writes.put_off = False
         if after.status is Status.OFFLINE and before.status is not Status.OFFLINE:
             self._listener.went_offline(seen.id)
         self._publish()
@@ -227,7 +236,7 @@ class EndpointRegistry:
                 continue
             writes.current = mutation
             self._children.start_soon(self._write, work)
-        if not writes.busy and writes.unsaved:
+        if not writes.busy and writes.unsaved and not writes.put_off:
             writes.saving, writes.unsaved = frozenset(writes.unsaved), set()
             snapshots = self._snapshots(writes.saving)
             self._children.start_soon(self._write, lambda: self._store.save_observed(snapshots))
@@ -282,13 +291,16 @@ class EndpointRegistry:
                 )
 
     async def _write(self, work: Callable[[], Awaitable[None]]) -> None:
-        error: LbError | None = None
-        try:
-            await work()
-        except LbError as caught:
-            error = caught
+        error = await self._try(work())
         with suppress(ActorGone):  # closing: run() saves what is left
             self._mailbox.tell(Written(error))
+
+    async def _try(self, write: Awaitable[None]) -> LbError | None:
+        try:
+            await write
+        except LbError as error:
+            return error
+        return None
 
     def _finish_write(self, error: LbError | None) -> None:
         writes = self._writes
@@ -297,11 +309,12 @@ class EndpointRegistry:
         if error is not None:
             log.warning("a change of endpoints was not saved", reason=str(error))
             if mutation is None:
-                # Tried again with the next probe's answer, so a full disk is not hammered.
                 writes.unsaved |= saving & self._endpoints.keys()
+                writes.put_off = True  # a full disk is not hammered
             else:
                 mutation.reply.refuse(error)
             return
+        writes.put_off = False
         match mutation:
             case Register(endpoint=endpoint, reply=reply):
                 self._endpoints[endpoint.id] = endpoint
@@ -312,6 +325,7 @@ class EndpointRegistry:
                 reply.answer(self._apply(endpoint_id, change))
             case Remove(endpoint_id=endpoint_id, reply=reply):
                 del self._endpoints[endpoint_id]
+                writes.unsaved.discard(endpoint_id)
                 self._last_turn.pop(endpoint_id, None)
                 self._publish()
                 self._listener.unwatch(endpoint_id)
@@ -327,6 +341,7 @@ class EndpointRegistry:
         self._endpoints[endpoint_id] = after
         self._publish()
         if not _same_server(before, after):
+            self._writes.unsaved.add(endpoint_id)  # what the other server was found to be
             self._listener.forget(endpoint_id)
         if after.mode is Mode.DISABLED:
             self._listener.unwatch(endpoint_id)

@@ -95,7 +95,7 @@ class _EndpointRoutes:
         return jsonify(endpoint_json(registered, Figures.of(house))), 201
 
     async def _verify(self, endpoint: Endpoint) -> None:
-        reason = f"no answer within {VERIFY_LIMIT_S:.0f} s"
+        reason = f"It did not answer within {VERIFY_LIMIT_S:.0f} s."
         with trio.move_on_after(VERIFY_LIMIT_S):
             try:
                 await self._surveyor().check(endpoint)

@@ -117,3 +117,5 @@ async def api(nursery: trio.Nursery, surveyor: FakeSurveyor, tmp_path: Path) -> 
         app.register_blueprint(routes, url_prefix=prefix, name=f"management_{prefix[1:]}")
     yield Api(app.test_client(), house, surveyor, store)
     house.close()
+    await trio.testing.wait_all_tasks_blocked()
+    await store.close()

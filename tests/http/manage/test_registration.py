@@ -135,7 +135,7 @@ async def test_verification_ends_even_if_the_endpoint_never_does(
     body = {"name": "gpu", "base_url": "http://gpu.lan:8000"}
     answer = await api("POST", "/endpoints?verify=1", body)
     assert answer.status == 502
-    assert "no answer within 15 s" in answer.error["message"]
+    assert "not registered: It did not answer within 15 s." in answer.error["message"]
 
 
 async def test_a_verified_endpoint_is_registered(api: Any) -> None:

@@ -1,0 +1,26 @@
+"""The core of the inference routes on a real house, in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from tests.fakes.house import Scene, scene_in
+
+
+@pytest.fixture
+def settings() -> dict[str, Any]:
+    """Settings that differ from the defaults; a test may parametrize or override them."""
+    return {}
+
+
+@pytest.fixture
+async def scene(
+    nursery: trio.Nursery, tmp_path: Path, settings: dict[str, Any]
+) -> AsyncIterator[Scene]:
+    async with scene_in(tmp_path, nursery, **settings) as scene:
+        yield scene

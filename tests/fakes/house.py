@@ -1,0 +1,181 @@
+"""A real house with the core on top, on a store in memory, before endpoints that are scripted."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import trio
+
+from llmlb.house import House, World, open_house
+from llmlb.http.downstream import Inbound
+from llmlb.http.engines.surveyor import HttpSurveyor
+from llmlb.http.exchange import Exchange
+from llmlb.routing import Measured
+from llmlb.settings import Settings
+from llmlb.store.opening import open_store
+from llmlb.types import Api, Endpoint, EndpointId, Status, Totals
+from tests.fakes.downstream import FakeDownstream
+from tests.fakes.openai import chat
+from tests.fakes.upstream import Answer, FakeUpstream, Handler, SeenCall
+
+T = TypeVar("T")
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+CHAT, COMPLETIONS, EMBEDDINGS = Api.CHAT_COMPLETIONS, Api.COMPLETIONS, Api.EMBEDDINGS
+
+PATHS = {
+    CHAT: "/v1/chat/completions",
+    COMPLETIONS: "/v1/completions",
+    EMBEDDINGS: "/v1/embeddings",
+}
+
+
+async def run_inline(sync_fn: Callable[[], T], /) -> T:
+    """In place of a thread: the clock of a test must not jump while a statement runs."""
+    await trio.lowlevel.checkpoint()
+    return sync_fn()
+
+
+@dataclass
+class Scene:
+    """A house, its endpoints, and a way to ask it something."""
+
+    house: House
+    upstream: FakeUpstream
+    exchange: Exchange
+
+    # -- endpoints
+
+    async def endpoint(self, name: str, *models: str, slots: int = 1, **fields: Any) -> Endpoint:
+        """Register an endpoint with room for *slots* requests, and wait until it is online."""
+        self.lists(name, *models or ("tiny",))
+        return await self.register(name, max_concurrency=slots, **fields)
+
+    async def register(self, name: str, **fields: Any) -> Endpoint:
+        """Register an endpoint, and wait until its first probe is over."""
+        fields.setdefault("id", EndpointId(f"id-{name}"))
+        endpoint = Endpoint(name=name, base_url=url(name), registered_at=NOW, **fields)
+        await self.house.registry.register(endpoint)
+        return await self.probed(endpoint)
+
+    async def probed(self, endpoint: Endpoint) -> Endpoint:
+        """*endpoint* after one more probe."""
+        await self.house.prober.probe_now(endpoint.id)
+        catalog = await self.house.registry.settled()
+        return catalog.endpoints[endpoint.id]
+
+    def lists(self, name: str, *models: str) -> None:
+        """Let *name* list these models."""
+        listed = {"object": "list", "data": [{"id": model, "object": "model"} for model in models]}
+        self.upstream.get(url(name), "/v1/models", listed)
+
+    def on(self, name: str, answer: Handler | Answer | BaseException, api: Api = CHAT) -> None:
+        """How *name* answers requests from now on."""
+        if isinstance(answer, BaseException):
+            answer = raising(answer)
+        self.upstream.on(url(name), "POST", PATHS[api], answer)
+
+    def status_of(self, name: str) -> Status:
+        return self.known(name).status
+
+    def known(self, name: str) -> Endpoint:
+        return self.house.registry.catalog.endpoints[EndpointId(f"id-{name}")]
+
+    # -- requests
+
+    async def ask(
+        self,
+        body: bytes | None = None,
+        downstream: FakeDownstream | None = None,
+        *,
+        api: Api = CHAT,
+        headers: Mapping[str, str] | None = None,
+        request_id: str = "req-1",
+    ) -> FakeDownstream:
+        """Serve one request, by default a plain chat, and return what its client got."""
+        downstream = downstream or FakeDownstream()
+        inbound = Inbound(
+            method="POST",
+            path=PATHS[api],
+            headers={"content-type": "application/json", **(headers or {})},
+            body=chat() if body is None else body,
+            request_id=request_id,
+        )
+        await self.exchange.serve(api, inbound, downstream)
+        return downstream
+
+    async def stream(self, downstream: FakeDownstream | None = None, **fields: Any) -> Any:
+        """Serve one streamed chat."""
+        return await self.ask(chat(stream=True, **fields), downstream)
+
+    # -- what became of it
+
+    def requests(self, name: str | None = None) -> list[SeenCall]:
+        """The inference requests that reached *name*, or any endpoint."""
+        return [
+            call
+            for call in self.upstream.calls
+            if call.method == "POST" and (name is None or call.endpoint.base_url == url(name))
+        ]
+
+    @property
+    def open_requests(self) -> list[SeenCall]:
+        return [call for call in self.requests() if not call.closed]
+
+    @property
+    def leases(self) -> Mapping[EndpointId, int]:
+        return self.house.admission.statistics().in_flight
+
+    @property
+    def waiting(self) -> Mapping[str, int]:
+        return self.house.admission.statistics().waiting
+
+    def totals(self, name: str) -> Totals:
+        return self.house.journal.totals.get(EndpointId(f"id-{name}"), Totals())
+
+    def latency_ms(self, name: str) -> float | None:
+        return self.house.latency.standings.latency_ms(EndpointId(f"id-{name}"))
+
+    def standing(self, name: str, model: str = "tiny", api: Api = CHAT) -> Measured | None:
+        return self.house.latency.standings.by_model.get((EndpointId(f"id-{name}"), model, api))
+
+    async def settle(self) -> None:
+        """Let everything that has been told arrive, without the clock moving."""
+        await trio.testing.wait_all_tasks_blocked()
+
+
+def url(name: str) -> str:
+    return f"http://{name}.lan:8000"
+
+
+def raising(error: BaseException) -> Handler:
+    async def handle(call: SeenCall) -> Answer:
+        await trio.lowlevel.checkpoint()
+        raise error
+
+    return handle
+
+
+@asynccontextmanager
+async def scene_in(
+    data_dir: Path, nursery: trio.Nursery, **settings: Any
+) -> AsyncIterator[Scene]:
+    """A house that runs in *nursery* until the end of the block."""
+    store = await open_store("sqlite::memory:", data_dir=data_dir, run_in_thread=run_inline)
+    upstream = FakeUpstream()
+    world = World(now=lambda: NOW, rng=random.Random(1))
+    house = await open_house(
+        Settings(data_dir=data_dir, **settings), store, HttpSurveyor(upstream), world=world
+    )
+    await nursery.start(house.run)
+    try:
+        yield Scene(house, upstream, Exchange(house, upstream, "this-instance"))
+    finally:
+        house.close()
