@@ -126,6 +126,10 @@ class RequestTooLarge(LbError):
     status, _type, _code = 413, "invalid_request_error", "request_too_large"
 
 
+class HeadersTooLarge(LbError):
+    status, _type, _code = 431, "invalid_request_error", "headers_too_large"
+
+
 class QueueFull(LbError):
     """The line is full, or admission rejects."""
 

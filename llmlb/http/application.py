@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from types import TracebackType
 from typing import TypeVar
 
 import structlog
@@ -33,6 +34,10 @@ from llmlb.store.opening import open_store
 log = structlog.get_logger()
 
 T = TypeVar("T")
+
+ExceptionInfo = (
+    tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+)
 
 CLOSING_LIMIT_S = 5.0
 
@@ -98,6 +103,11 @@ class LlmlbApp(QuartTrio):
         if self._house is not None:
             self._house.close()
             await self._ended.wait()
+
+    def log_exception(self, exception_info: ExceptionInfo) -> None:
+        """Quart's notes on what broke; a start that was refused has been told already."""
+        if not isinstance(exception_info[1], StartupError):
+            log.error("the application failed", exc_info=exception_info)
 
     async def _live(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         settings = self._given_settings or load_settings()

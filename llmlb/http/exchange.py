@@ -172,7 +172,6 @@ class Exchange:
         failure: UpstreamFault | None = None
         try:
             await self._run(relay)
-            lease.outcome = Outcome.SUCCEEDED
         except EndpointRefusal:
             lease.outcome = Outcome.REFUSED
             raise
@@ -180,11 +179,14 @@ class Exchange:
             lease.outcome = Outcome.FAILED
             failure = fault
         finally:
+            if relay.delivered_at_s is not None:
+                lease.outcome = Outcome.SUCCEEDED  # also if the client left the moment it had all
             trail.committed = relay.committed
             self._account(lease, request, relay, started_s)
         if failure is None:
             return
         if relay.committed:
+            lease.release()  # a client that does not read holds up no endpoint
             await relay.end_with(as_error(failure))
         raise failure
 
@@ -204,6 +206,7 @@ class Exchange:
     ) -> None:
         """Tell what became of the attempt. Synchronous: it runs while being cancelled, too."""
         first_s = relay.first_token_at_s
+        ended_s = trio.current_time() if relay.delivered_at_s is None else relay.delivered_at_s
         self.house.finished(
             FinishedRequest(
                 endpoint_id=lease.endpoint.id,
@@ -211,7 +214,7 @@ class Exchange:
                 api=request.api,
                 outcome=lease.outcome,
                 finished_at=self.house.world.now(),
-                duration_ms=(trio.current_time() - started_s) * 1000,
+                duration_ms=(ended_s - started_s - relay.client_s) * 1000,
                 time_to_first_token_ms=None if first_s is None else (first_s - started_s) * 1000,
                 usage=relay.usage,
             )

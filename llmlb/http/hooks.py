@@ -18,7 +18,12 @@ from llmlb.errors import (
     ShuttingDown,
     UnsupportedMediaType,
 )
-from llmlb.http.policy import refuse_loops, refuse_strangers, request_id_of
+from llmlb.http.policy import (
+    refuse_large_headers,
+    refuse_loops,
+    refuse_strangers,
+    request_id_of,
+)
 from llmlb.http.render import render_error
 
 log = structlog.get_logger()
@@ -33,6 +38,7 @@ def install_hooks(app: Quart, instance_id: str) -> None:
     async def admit() -> None:
         headers = inbound_headers()
         g.request_id = request_id_of(headers)
+        refuse_large_headers(headers)
         if request.path in OPEN_TO_ALL:
             return
         local, peer = request.scope.get("server"), request.scope.get("client")

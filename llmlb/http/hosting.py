@@ -17,11 +17,11 @@ from hypercorn.trio import serve as hypercorn_serve
 from llmlb.errors import StartupError
 from llmlb.http.application import CLOSING_LIMIT_S, LlmlbApp, create_app
 from llmlb.http.logs import configure_logging
+from llmlb.http.policy import HEADER_BLOCK_LIMIT_BYTES
 from llmlb.settings import Settings
 
 log = structlog.get_logger()
 
-HEADER_BLOCK_LIMIT_BYTES = 32 * 1024
 GRACEFUL_S = 2.0
 """For connections that are still open after the drain."""
 

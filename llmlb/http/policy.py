@@ -7,10 +7,12 @@ import re
 import uuid
 from collections.abc import Mapping
 
-from llmlb.errors import LoopDetected, SetupRequired
+from llmlb.errors import HeadersTooLarge, LoopDetected, SetupRequired
 from llmlb.http.upstream.client import INSTANCE_HEADER
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
+
+HEADER_BLOCK_LIMIT_BYTES = 32 * 1024
 
 _FORWARDING = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 """Any of these says that the real client is somebody else than the peer."""
@@ -20,6 +22,15 @@ def request_id_of(headers: Mapping[str, str]) -> str:
     """The client's own request id, if it is a sane token, else a new one."""
     given = headers.get("x-request-id", "")
     return given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def refuse_large_headers(headers: Mapping[str, str]) -> None:
+    """Raise HeadersTooLarge for more than 32 KiB of them, on the wire."""
+    size_bytes = sum(len(name) + len(value) + len(": \r\n") for name, value in headers.items())
+    if size_bytes > HEADER_BLOCK_LIMIT_BYTES:
+        raise HeadersTooLarge(
+            f"The request's headers are larger than {HEADER_BLOCK_LIMIT_BYTES} bytes."
+        )
 
 
 def refuse_strangers(local: str | None, peer: str | None, headers: Mapping[str, str]) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+import math
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 import trio
 
-from llmlb.errors import EndpointRefusal, LbError, UpstreamError, UpstreamTimeout
-from llmlb.http.downstream import Downstream, Head, Headers
+from llmlb.errors import EndpointRefusal, LbError, OpenAIError, UpstreamError, UpstreamTimeout
+from llmlb.http.downstream import Downstream, Head, Headers, PeerGone
 from llmlb.http.engines import is_request_fault
 from llmlb.http.openai.answer import read_answer, read_error
 from llmlb.http.openai.request import InferenceRequest
@@ -50,7 +52,7 @@ class Patience:
     first_token_s: float
     token_gap_s: float
     stream_s: float
-    """A stream, from sending to its end."""
+    """A stream, from sending to its end; also a client that takes its time over any answer."""
 
 
 @dataclass(slots=True)
@@ -75,6 +77,13 @@ class Relay:
     clock: Callable[[], float] = trio.current_time
     committed: bool = False
     first_token_at_s: float | None = None
+    delivered_at_s: float | None = None
+    """When the client had been sent all of a good answer; what comes later changes nothing."""
+    client_s: float = 0.0
+    """How long the client took to take what it was sent."""
+    _sending: bool = False
+    _budget: trio.CancelScope = field(init=False)
+    _end_s: float = field(init=False)
     _meter: StreamMeter = field(init=False)
     _plain_usage: Usage = field(default_factory=Usage, init=False)
 
@@ -97,14 +106,35 @@ class Relay:
         Raises UpstreamFault (look at `committed` before trying elsewhere), EndpointRefusal,
         UsageRefused (try again, not metered), PeerGone.
         """
-        limit_s = self.patience.first_token_s if self.request.stream else self.patience.whole_s
-        with trio.CancelScope(deadline=self.clock() + limit_s) as budget:
-            await self._call(budget)
-        if budget.cancelled_caught:
+        started_s = self.clock()
+        self._end_s = started_s + self.patience.stream_s
+        with trio.CancelScope(deadline=started_s + self._limit_s) as self._budget:
+            await self._call()
+        if self._budget.cancelled_caught and self._sending:
+            self.downstream.abort()
+            raise PeerGone  # it is there, but it has stopped reading
+        if self._budget.cancelled_caught:
             raise UpstreamFault(FaultKind.TIMEOUT, self._too_slow())
 
-    async def _call(self, budget: trio.CancelScope) -> None:
+    @property
+    def _limit_s(self) -> float:
+        """How long the endpoint may take to say anything."""
+        if not self.request.stream:
+            return self.patience.whole_s
+        return min(self.patience.first_token_s, self.patience.stream_s)
+
+    @contextmanager
+    def _on_the_clients_time(self) -> Iterator[None]:
+        """A slow client is not a slow endpoint: only the end of all counts while sending."""
         started_s = self.clock()
+        left_s = self._budget.deadline - started_s
+        self._budget.deadline, self._sending = self._end_s, True
+        yield
+        now_s = self.clock()
+        self.client_s += now_s - started_s
+        self._budget.deadline, self._sending = now_s + left_s, False
+
+    async def _call(self) -> None:
         body = self.request.metered_body if self.metered else self.request.body
         async with self.client.call(
             self.endpoint, "POST", self.request.path, headers=self.outgoing, body=body
@@ -114,17 +144,19 @@ class Relay:
             if not self.request.stream:
                 await self._pass_plain(response)
                 return
-            if not response.headers.get("content-type", "").startswith("text/event-stream"):
+            content_type = response.headers.get("content-type", "").lower()
+            if not content_type.startswith("text/event-stream"):
                 raise UpstreamFault(
                     FaultKind.BAD_ANSWER, "The endpoint did not answer with an event stream."
                 )
-            await self._pass_stream(response, budget, started_s + self.patience.stream_s)
+            await self._pass_stream(response)
 
     async def _refused(self, response: UpstreamResponse) -> None:
         """Raise what a status other than 2xx means."""
         status = response.status
         said = read_error(status, await _read_up_to(response, ERROR_LIMIT_BYTES))
-        if status in (400, 422) and self._added_usage and _names_usage(said.message):
+        said = replace(said, message=_without_secrets(said.message, self.endpoint))
+        if status in (400, 422) and self._added_usage and _names_usage(said):
             raise UsageRefused
         if status // 100 == 4 and status not in _ABOUT_THE_ENDPOINT:
             raise EndpointRefusal(status, said)
@@ -150,13 +182,15 @@ class Relay:
             whole = bytes(held)
             self._plain_usage = read_answer(self.request.api, whole)
             await self._begin(response, length=len(whole))
-            await self.downstream.send(whole)
+            await self._send(whole)
+            self.delivered_at_s = self.clock()
             return
         await self._begin(response)
-        await self.downstream.send(bytes(held))
+        await self._send(bytes(held))
         del held
         async for chunk in chunks:
-            await self.downstream.send(chunk)
+            await self._send(chunk)
+        self.delivered_at_s = self.clock()
 
     async def _begin(self, response: UpstreamResponse, length: int | None = None) -> None:
         headers = _for_client(response.headers)
@@ -164,40 +198,46 @@ class Relay:
             headers = (*headers, ("content-length", str(length)))
         self.committed = True
         self.first_token_at_s = self.clock()
-        await self.downstream.begin(Head(200, (*headers, *self.own_headers)))
+        with self._on_the_clients_time():
+            await self.downstream.begin(Head(200, (*headers, *self.own_headers)))
+
+    async def _send(self, data: bytes) -> None:
+        with self._on_the_clients_time():
+            await self.downstream.send(data)
 
     # -- a stream: withheld until it says something, then passed on as it comes
 
-    async def _pass_stream(
-        self, response: UpstreamResponse, budget: trio.CancelScope, end_s: float
-    ) -> None:
+    async def _pass_stream(self, response: UpstreamResponse) -> None:
         scanner, meter = EventScanner(WITHHELD_LIMIT_BYTES), self._meter
         withheld = bytearray()
         chunks = response.chunks()
         async for chunk in chunks:
             ready = _visible(scanner.feed(chunk), meter, hide_usage=self._added_usage)
-            if meter.error is not None:
-                raise UpstreamFault(FaultKind.BAD_ANSWER, f"The endpoint said: {meter.error}")
             if not self.committed:
+                if meter.error is not None or (meter.done and not meter.begun):
+                    break
                 withheld += ready
                 if not meter.begun and len(withheld) <= WITHHELD_LIMIT_BYTES:
                     continue
                 ready = bytes(withheld)
                 withheld.clear()
                 await self._begin(response)
-            # A slow client is not a slow endpoint: only the end of all counts while sending.
-            budget.deadline = end_s
             if ready:
-                await self.downstream.send(ready)
-            if meter.done:
+                await self._send(ready)
+            if meter.done or meter.error is not None:
                 break
-            budget.deadline = min(end_s, self.clock() + self.patience.token_gap_s)
+            gap_ends_s = self.clock() + self.patience.token_gap_s
+            self._budget.deadline = min(self._end_s, gap_ends_s)
+        if meter.error is not None:
+            raise UpstreamFault(FaultKind.BAD_ANSWER, f"The endpoint said: {meter.error}")
         if not (self.committed and meter.complete):
             when = "in the middle" if self.committed else "before it said anything"
             raise UpstreamFault(FaultKind.DISCONNECTED, f"The endpoint's stream ended {when}.")
         if rest := scanner.rest():
-            await self.downstream.send(rest)
+            await self._send(rest)
+        self.delivered_at_s = self.clock()
         if meter.done:
+            self._budget.deadline = math.inf
             await _drain(chunks)
 
     async def end_with(self, error: LbError) -> None:
@@ -214,7 +254,7 @@ class Relay:
         if not self.request.stream:
             return f"The endpoint did not answer within {self.patience.whole_s:g} s."
         if not self.committed:
-            return f"The endpoint said nothing within {self.patience.first_token_s:g} s."
+            return f"The endpoint said nothing within {self._limit_s:g} s."
         return "The endpoint's stream stalled."
 
 
@@ -225,8 +265,16 @@ def as_error(fault: UpstreamFault) -> LbError:
     return UpstreamError(str(fault))
 
 
-def _names_usage(message: str) -> bool:
-    return "stream_options" in message or "include_usage" in message
+def _names_usage(said: OpenAIError) -> bool:
+    return any(name in f"{said.message} {said.param}" for name in ("stream_options", "include_usage"))
+
+
+def _without_secrets(message: str, endpoint: Endpoint) -> str:
+    """*message* as it may be shown and logged: some servers quote the key that they refuse."""
+    for secret in (endpoint.api_key, *(value for _, value in endpoint.extra_headers)):
+        if secret:
+            message = message.replace(secret, "***")
+    return message
 
 
 def _visible(pieces: Iterable[Piece], meter: StreamMeter, *, hide_usage: bool) -> bytes:
@@ -251,7 +299,7 @@ def _for_client(headers: Mapping[str, str]) -> Headers:
 
 async def _drain(chunks: AsyncIterator[bytes]) -> None:
     """Let the body end by itself, so that its connection can be used again."""
-    with trio.move_on_after(LINGER_S):
+    with trio.move_on_after(LINGER_S), suppress(UpstreamFault):  # nobody misses anything
         async for _ in chunks:
             return  # more after the end is no end
 

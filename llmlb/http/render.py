@@ -10,7 +10,8 @@ from llmlb.http.downstream import Head, Headers
 
 def error_body(error: LbError) -> bytes:
     """The OpenAI error object as JSON."""
-    return json.dumps(error.openai().as_json(), ensure_ascii=False).encode()
+    # Half a surrogate pair, as an endpoint may quote one, cannot be encoded.
+    return json.dumps(error.openai().as_json(), ensure_ascii=False).encode(errors="replace")
 
 
 def error_event(error: LbError) -> bytes:

@@ -1,7 +1,8 @@
-"""Endpoints in every state, and an admission controller that knows them."""
+"""Endpoints in every state, what surrounds the actors, and an admission controller."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -11,11 +12,25 @@ import pytest
 import trio
 
 from llmlb.actors.admission import AdmissionController
+from llmlb.errors import LbError, NotFound
 from llmlb.routing import Measured, Standings
-from llmlb.types import Api, Catalog, Endpoint, EndpointId, Model, Status
+from llmlb.store.burst import Burst, StatKey
+from llmlb.types import (
+    Api,
+    Catalog,
+    Endpoint,
+    EndpointId,
+    FinishedRequest,
+    Model,
+    Outcome,
+    Status,
+    Totals,
+    Usage,
+)
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 CHAT = Api.CHAT_COMPLETIONS
+A_ID = EndpointId("id-a")
 
 
 def endpoint(name: str = "a", *models: str, **changes: Any) -> Endpoint:
@@ -43,6 +58,130 @@ def initialising(one: Endpoint) -> Endpoint:
 
 def catalog(*endpoints: Endpoint) -> Catalog:
     return Catalog.of({e.id: e for e in endpoints})
+
+
+def finished(
+    one: EndpointId = A_ID, outcome: Outcome = Outcome.SUCCEEDED, **changes: Any
+) -> FinishedRequest:
+    """A request for model m that took 100 ms, unless said otherwise."""
+    fields: dict[str, Any] = {
+        "model": "m",
+        "api": CHAT,
+        "finished_at": NOW,
+        "duration_ms": 100.0,
+        **changes,
+    }
+    return FinishedRequest(endpoint_id=one, outcome=outcome, **fields)
+
+
+def tokens(given: int | None, made: int | None, total: int | None = None) -> Usage:
+    return Usage(given, made, total)
+
+
+class SlowStore:
+    """What the fake stores share: a write may take its time, be refused, or never end."""
+
+    def __init__(self) -> None:
+        self.takes_s = 0.0
+        self.refusal: LbError | None = None
+        self.begun: list[tuple[str, float]] = []
+        """What was tried when."""
+        self._under_way = 0
+
+    async def _write(self, what: str, apply: Callable[[], None]) -> None:
+        self.begun.append((what, trio.current_time()))
+        self._under_way += 1
+        assert self._under_way == 1, "one write at a time keeps them in order"
+        try:
+            await trio.sleep(self.takes_s)
+            if self.refusal is not None:
+                raise self.refusal
+            apply()
+        finally:
+            self._under_way -= 1
+
+
+class FakeBurstStore(SlowStore):
+    """Statistics as a database would add them up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.totals: dict[StatKey, Totals] = {}
+        self.latencies: dict[EndpointId, float] = {}
+        self.model_latencies: dict[tuple[EndpointId, str, Api], float] = {}
+        self.written_at_s: list[float] = []
+
+    @property
+    def tried_at_s(self) -> list[float]:
+        return [at_s for _, at_s in self.begun]
+
+    def requests(self) -> int:
+        return sum(totals.total_requests for totals in self.totals.values())
+
+    async def write(self, burst: Burst) -> None:
+        def apply() -> None:
+            for key, totals in burst.totals.items():
+                self.totals[key] = self.totals.get(key, Totals()) + totals
+            self.latencies |= burst.latencies
+            self.model_latencies |= burst.model_latencies
+            self.written_at_s.append(trio.current_time())
+
+        await self._write("burst", apply)
+
+
+class FakeEndpointStore(SlowStore):
+    """Rows as a database would keep them: what was written, whole."""
+
+    def __init__(self, *endpoints: Endpoint) -> None:
+        super().__init__()
+        self.rows = {e.id: e for e in endpoints}
+
+    async def insert(self, endpoint: Endpoint) -> None:
+        def apply() -> None:
+            self.rows[endpoint.id] = endpoint
+
+        await self._write(f"insert {endpoint.name}", apply)
+
+    async def update(self, endpoint: Endpoint) -> None:
+        def apply() -> None:
+            if endpoint.id not in self.rows:
+                raise NotFound("There is no such endpoint.")
+            self.rows[endpoint.id] = _chosen(endpoint, onto=self.rows[endpoint.id])
+
+        await self._write(f"update {endpoint.name}", apply)
+
+    async def delete(self, endpoint_id: EndpointId) -> None:
+        await self._write(
+            f"delete {self.rows[endpoint_id].name}", lambda: self._forget(endpoint_id)
+        )
+
+    async def save_observed(self, endpoints: Sequence[Endpoint]) -> None:
+        def apply() -> None:
+            for endpoint in endpoints:
+                if row := self.rows.get(endpoint.id):
+                    self.rows[endpoint.id] = _chosen(row, onto=endpoint)
+
+        await self._write("observed " + " ".join(e.name for e in endpoints), apply)
+
+    def _forget(self, endpoint_id: EndpointId) -> None:
+        del self.rows[endpoint_id]
+
+
+def _chosen(chosen: Endpoint, *, onto: Endpoint) -> Endpoint:
+    """*onto*, with all that an operator sets taken from *chosen*."""
+    return replace(
+        onto,
+        name=chosen.name,
+        base_url=chosen.base_url,
+        mode=chosen.mode,
+        api_key=chosen.api_key,
+        extra_headers=chosen.extra_headers,
+        health_check_interval_s=chosen.health_check_interval_s,
+        inference_timeout_s=chosen.inference_timeout_s,
+        max_concurrency=chosen.max_concurrency,
+        notes=chosen.notes,
+        declared=chosen.declared,
+    )
 
 
 class Latencies:

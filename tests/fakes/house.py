@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import trio
+import trio.testing
 
 from llmlb.house import House, World, open_house
-from llmlb.http.downstream import Inbound
+from llmlb.http.downstream import Inbound, PeerGone
 from llmlb.http.engines.surveyor import HttpSurveyor
 from llmlb.http.exchange import Exchange
 from llmlb.routing import Measured
@@ -22,7 +23,7 @@ from llmlb.store.opening import open_store
 from llmlb.types import Api, Endpoint, EndpointId, Status, Totals
 from tests.fakes.downstream import FakeDownstream
 from tests.fakes.openai import chat
-from tests.fakes.upstream import Answer, FakeUpstream, Handler, SeenCall
+from tests.fakes.upstream import Answer, FakeUpstream, Handler, SeenCall, replies
 
 T = TypeVar("T")
 
@@ -79,7 +80,7 @@ class Scene:
     def on(self, name: str, answer: Handler | Answer | BaseException, api: Api = CHAT) -> None:
         """How *name* answers requests from now on."""
         if isinstance(answer, BaseException):
-            answer = raising(answer)
+            answer = replies(answer)
         self.upstream.on(url(name), "POST", PATHS[api], answer)
 
     def status_of(self, name: str) -> Status:
@@ -108,10 +109,13 @@ class Scene:
             body=chat() if body is None else body,
             request_id=request_id,
         )
-        await self.exchange.serve(api, inbound, downstream)
+        with suppress(PeerGone):
+            await self.exchange.serve(api, inbound, downstream)
         return downstream
 
-    async def stream(self, downstream: FakeDownstream | None = None, **fields: Any) -> Any:
+    async def stream(
+        self, downstream: FakeDownstream | None = None, **fields: Any
+    ) -> FakeDownstream:
         """Serve one streamed chat."""
         return await self.ask(chat(stream=True, **fields), downstream)
 
@@ -153,14 +157,6 @@ class Scene:
 
 def url(name: str) -> str:
     return f"http://{name}.lan:8000"
-
-
-def raising(error: BaseException) -> Handler:
-    async def handle(call: SeenCall) -> Answer:
-        await trio.lowlevel.checkpoint()
-        raise error
-
-    return handle
 
 
 @asynccontextmanager

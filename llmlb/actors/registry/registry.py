@@ -163,7 +163,7 @@ class EndpointRegistry:
                 closing.deadline = trio.current_time() + CLOSING_WRITE_LIMIT_S
             unsaved = self._snapshots(self._writes.unsaved | self._writes.saving)
             if unsaved:
-                error = await self._try(self._store.save_observed(unsaved))
+                error = await _refusal_of(self._store.save_observed(unsaved))
         if closing.cancelled_caught:
             error = LbError(f"no answer within {CLOSING_WRITE_LIMIT_S:.0f} s")
         if error is not None:
@@ -291,16 +291,9 @@ class EndpointRegistry:
                 )
 
     async def _write(self, work: Callable[[], Awaitable[None]]) -> None:
-        error = await self._try(work())
+        error = await _refusal_of(work())
         with suppress(ActorGone):  # closing: run() saves what is left
             self._mailbox.tell(Written(error))
-
-    async def _try(self, write: Awaitable[None]) -> LbError | None:
-        try:
-            await write
-        except LbError as error:
-            return error
-        return None
 
     def _finish_write(self, error: LbError | None) -> None:
         writes = self._writes
@@ -351,6 +344,15 @@ class EndpointRegistry:
 
     def _snapshots(self, endpoint_ids: Iterable[EndpointId]) -> list[Endpoint]:
         return [self._endpoints[i] for i in sorted(endpoint_ids) if i in self._endpoints]
+
+
+async def _refusal_of(write: Awaitable[None]) -> LbError | None:
+    """Why *write* was refused; None if it was not."""
+    try:
+        await write
+    except LbError as error:
+        return error
+    return None
 
 
 def _same_server(one: Endpoint, other: Endpoint) -> bool:

@@ -70,9 +70,9 @@ def read_error(status: int, body: bytes) -> OpenAIError:
 
 def _said(status: int, said: Any) -> OpenAIError:  # noqa: ANN401 - foreign JSON
     fields: dict[str, Any] = said if isinstance(said, dict) else {"message": said}
-    message = fields.get("message") or fields.get("msg")
-    if message is None and isinstance(said, list | dict) and said:
-        message = json.dumps(said, ensure_ascii=False)
+    message = fields.get("message") or fields.get("msg") or said
+    if message and not isinstance(message, str):
+        message = json.dumps(message, ensure_ascii=False)
     code, param = fields.get("code"), fields.get("param")
     kind = fields.get("type")
     return OpenAIError(

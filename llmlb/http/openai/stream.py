@@ -12,11 +12,13 @@ from llmlb.http.sse import Piece, data_of, type_of
 from llmlb.types import Usage
 
 _TELLING = re.compile(
-    rb'"finish_reason"\s*:\s*"|"usage"\s*:\s*\{'
-    rb'|^data:\s*\[DONE\]|^data:\s*\{\s*"error"|^event:\s*error|^error:',
-    re.MULTILINE,
+    rb'"finish_reason"\s*:\s*"|"usage"\s*:\s*\{|"error"\s*:\s*["{]|"object"\s*:\s*"error"'
+    rb"|(?:^|[\r\n])(?:data:\s*\[DONE\]|event:\s*error|error:)"
 )
-"""Events worth parsing once content flows. All others are tokens: one search, no JSON."""
+"""Events worth parsing once content flows. All others are tokens: one search, no JSON.
+
+Text that a model writes cannot look like this, for its quotes and line ends are escaped.
+"""
 
 _CONTENT = (
     "content",
@@ -56,7 +58,7 @@ class StreamMeter:
         if self.begun and not _TELLING.search(piece.raw):
             return False
         data = data_of(piece.raw)
-        if type_of(piece.raw) == b"error" or piece.raw.startswith(b"error:"):
+        if type_of(piece.raw) == b"error" or piece.raw.lstrip(b"\r\n").startswith(b"error:"):
             said = data if data is not None else piece.raw.partition(b":")[2]
             self.error = read_error(200, said).message
             return False
@@ -73,24 +75,28 @@ class StreamMeter:
         except (ValueError, RecursionError):
             self.begun = True  # unknown, so not ours to withhold
             return False
-        if isinstance(chunk, dict) and chunk.get("error"):
-            self.error = read_error(200, data).message
-            return False
-        choices = chunk.get("choices") if isinstance(chunk, dict) else None
-        if not isinstance(choices, list):
+        if not isinstance(chunk, dict):
             self.begun = True
+            return False
+        if chunk.get("error") or chunk.get("object") == "error":
+            self.error = read_error(200, data).message
             return False
         if isinstance(chunk.get("usage"), dict):
             self.usage = read_usage(chunk["usage"])
+        choices = chunk.get("choices")
+        if not isinstance(choices, list):
+            self.begun = True
+            return False
         for position, choice in enumerate(choices):
             if isinstance(choice, dict):
                 self._see_choice(position, choice)
         return not choices and isinstance(chunk.get("usage"), dict)
 
     def _see_choice(self, position: int, choice: dict[str, Any]) -> None:
-        if choice.get("finish_reason") is not None:
+        if choice.get("finish_reason"):
             index = choice.get("index")
-            self._finished.add(index if isinstance(index, int) else position)
+            if len(self._finished) < self.choices:
+                self._finished.add(index if isinstance(index, int) else position)
             self.begun = True
         delta = choice.get("delta")
         if choice.get("text") or (
