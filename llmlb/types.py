@@ -182,6 +182,29 @@ class Endpoint:
         """Whether it lists *model* by exactly this name."""
         return any(m.id == model for m in self.models)
 
+    def is_same_server_as(self, other: Endpoint) -> bool:
+        """Whether what was observed of *other* holds for this one as well."""
+        return (self.base_url, self.api_key, self.extra_headers) == (
+            other.base_url,
+            other.api_key,
+            other.extra_headers,
+        )
+
+    def as_another_server(self) -> Endpoint:
+        """This endpoint without anything that was observed of it, to be probed anew."""
+        return replace(
+            self,
+            status=Status.PENDING,
+            engine=None,
+            engine_concurrency=None,
+            device_info=None,
+            device_note=None,
+            last_error=None,
+            error_count=0,
+            probed=False,
+            synced=False,
+        )
+
     def update_latency(self, sample_ms: float) -> Endpoint:
         """This endpoint with one more successful response of *sample_ms* in its EMA."""
         return replace(self, latency_ms=ema(self.latency_ms, sample_ms))

@@ -10,15 +10,7 @@ from typing import Protocol
 import structlog
 
 from llmlb.declared.file import read_declared
-from llmlb.declared.plan import (
-    Addition,
-    Adoption,
-    Removal,
-    Renaming,
-    Step,
-    another_server,
-    reconcile,
-)
+from llmlb.declared.plan import Addition, Adoption, Removal, Renaming, Step, reconcile
 from llmlb.errors import LbError, StartupError
 from llmlb.settings import Settings
 from llmlb.types import Endpoint, EndpointId
@@ -79,7 +71,7 @@ async def _take(step: Step, store: EndpointStore) -> None:
         case Renaming(endpoint):
             await store.update(endpoint)
         case Adoption(endpoint, before):
-            if another_server(before, endpoint):
+            if not endpoint.is_same_server_as(before):
                 # First, for if we are broken off after it, the next start does all of it again.
                 await store.save_observed([endpoint])
             await store.update(endpoint)

@@ -9,7 +9,7 @@ from datetime import datetime
 from itertools import count
 
 from llmlb.endpoint_form import DEFAULT_INFERENCE_TIMEOUT_S, NAME_CHARS, EndpointForm
-from llmlb.types import Endpoint, EndpointId, Status
+from llmlb.types import Endpoint, EndpointId
 
 _NAMESPACE = uuid.UUID("6f1c1d52-3f0e-5d0a-9a7e-2c9f6b1f4a55")
 """Of the ids of declared endpoints, so that one URL gets the same id on every machine."""
@@ -137,30 +137,7 @@ def _as_declared(form: EndpointForm, before: Endpoint, default_interval_s: float
         max_concurrency=None,
     )
     after = form.applied_to(plain, default_interval_s=default_interval_s)
-    return _anew(after) if another_server(before, after) else after
-
-
-def another_server(before: Endpoint, after: Endpoint) -> bool:
-    """Whether what probes found of *before* does not hold for *after*."""
-    return (before.base_url, before.api_key, before.extra_headers) != (
-        after.base_url,
-        after.api_key,
-        after.extra_headers,
-    )
-
-
-def _anew(endpoint: Endpoint) -> Endpoint:
-    """Without what was observed of the server that stood there before."""
-    return replace(
-        endpoint,
-        status=Status.PENDING,
-        engine=None,
-        engine_concurrency=None,
-        device_info=None,
-        device_note=None,
-        last_error=None,
-        error_count=0,
-    )
+    return after if after.is_same_server_as(before) else after.as_another_server()
 
 
 def _new(

@@ -23,6 +23,7 @@ from llmlb.http.exchange import Exchange
 from llmlb.http.hooks import install_hooks
 from llmlb.http.logs import configure_logging
 from llmlb.http.manage.endpoints import management
+from llmlb.http.manage.later import not_built_yet
 from llmlb.http.openai.routes import inference
 from llmlb.http.status import status
 from llmlb.http.upstream.client import UpstreamClient
@@ -163,6 +164,7 @@ def create_app(
     for prefix in ("/api", "/v0"):
         routes = management(lambda: app.house, lambda: app.surveyor)
         app.register_blueprint(routes, url_prefix=prefix, name=f"management_{prefix[1:]}")
+        app.register_blueprint(not_built_yet(), url_prefix=prefix, name=f"later_{prefix[1:]}")
     return app
 
 

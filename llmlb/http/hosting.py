@@ -17,7 +17,7 @@ from hypercorn.trio import serve as hypercorn_serve
 from llmlb.errors import StartupError
 from llmlb.http.application import CLOSING_LIMIT_S, LlmlbApp, create_app
 from llmlb.http.logs import configure_logging
-from llmlb.http.policy import HEADER_BLOCK_LIMIT_BYTES
+from llmlb.http.policy import HEADER_BLOCK_LIMIT_BYTES, is_loopback
 from llmlb.settings import Settings
 
 log = structlog.get_logger()
@@ -60,6 +60,12 @@ def _cannot_start(error: StartupError) -> int:
 
 async def _serve(app: LlmlbApp, settings: Settings, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
+    if not is_loopback(host):
+        log.warning(
+            "other machines can reach this address, and there is no TLS; as long as there are no "
+            "users and keys, they are refused",
+            host=host,
+        )
     log.info("starting", url=f"http://{f'[{host}]' if ':' in host else host}:{port}")
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]  # hypercorn closes it from here on

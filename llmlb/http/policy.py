@@ -40,7 +40,7 @@ def refuse_strangers(local: str | None, peer: str | None, headers: Mapping[str, 
     Raises SetupRequired.
     """
     forwarded = any(name in headers for name in _FORWARDING)
-    if _is_loopback(local) and _is_loopback(peer) and not forwarded:
+    if is_loopback(local) and is_loopback(peer) and not forwarded:
         return
     raise SetupRequired(
         "This balancer has no users and keys yet, so it serves only the machine it runs on."
@@ -56,7 +56,8 @@ def refuse_loops(headers: Mapping[str, str], instance_id: str) -> None:
         )
 
 
-def _is_loopback(address: str | None) -> bool:
+def is_loopback(address: str | None) -> bool:
+    """Whether *address* can only be this machine; what is no address is not."""
     try:
         parsed = ipaddress.ip_address((address or "").split("%")[0])
     except ValueError:

@@ -30,6 +30,9 @@ WITHHELD_LIMIT_BYTES = 64 * 1024
 ERROR_LIMIT_BYTES = 64 * 1024
 """As much of an endpoint's error response is read."""
 
+RETRY_AFTER_LIMIT_S = 24 * 3600
+"""Whoever says more (or infinity) is not believed."""
+
 LINGER_S = 1.0
 """After `[DONE]` the endpoint has this long to end its body, so the connection can be kept."""
 
@@ -266,7 +269,9 @@ def as_error(fault: UpstreamFault) -> LbError:
 
 
 def _names_usage(said: OpenAIError) -> bool:
-    return any(name in f"{said.message} {said.param}" for name in ("stream_options", "include_usage"))
+    return any(
+        name in f"{said.message} {said.param}" for name in ("stream_options", "include_usage")
+    )
 
 
 def _without_secrets(message: str, endpoint: Endpoint) -> str:
@@ -316,6 +321,7 @@ async def _read_up_to(response: UpstreamResponse, limit_bytes: int) -> bytes:
 def _seconds(retry_after: str | None) -> float | None:
     """`Retry-After` in seconds; its other form, a date, is not worth a clock here."""
     try:
-        return max(0.0, float(retry_after)) if retry_after is not None else None
+        seconds = float(retry_after or "")
     except ValueError:
         return None
+    return seconds if 0 <= seconds <= RETRY_AFTER_LIMIT_S else None

@@ -18,6 +18,7 @@ from llmlb.types import Api, EndpointId, Outcome, Totals
 from tests.actors.conftest import A_ID, CHAT, FakeBurstStore, finished, tokens
 
 FULL = StoreUnavailable("The database is not available (its disk is full).")
+FOR_EVER_S = 1e6
 
 
 @pytest.fixture
@@ -300,12 +301,12 @@ async def test_a_store_that_refuses_at_the_end_costs_the_rest_but_no_time(
 async def test_a_store_that_hangs_at_the_end_does_not_hang_the_house(
     store: FakeBurstStore, after_s: float
 ) -> None:
-    store.takes_s = math.inf
+    store.takes_s = FOR_EVER_S
     assert await closed_journal(store, after_s=after_s) == CLOSING_WRITE_LIMIT_S
 
 
 async def test_an_asked_flush_ends_when_the_journal_does(store: FakeBurstStore) -> None:
-    store.takes_s = math.inf
+    store.takes_s = FOR_EVER_S
     journal = Journal(store, {})
 
     async def flush() -> None:

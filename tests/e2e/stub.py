@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-MODELS = ("drip", "flood", "prefill", "cut", "broken-plain", "hold")
+MODELS = ("drip", "flood", "prefill", "cut", "broken-plain", "hold", "quick")
 FLOOD_EVENT = (
     b"data: "
     + json.dumps(
@@ -151,8 +151,14 @@ class _Handler(BaseHTTPRequestHandler):
     def _hold(self, seen: Seen) -> None:
         """A plain answer after 1 s."""
         time.sleep(1)
+        self._quick(seen)
+
+    def _quick(self, seen: Seen) -> None:
+        """A plain answer."""
+        usage = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
         message = {"role": "assistant", "content": "done"}
-        self._json(200, {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
+        choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
+        self._json(200, {"choices": choices, "usage": usage})
 
     # -- the wire
 

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import httpx
@@ -20,6 +21,7 @@ from llmlb.http.application import LlmlbApp, create_app
 from llmlb.settings import Settings
 from tests.e2e.conftest import StartBalancer
 from tests.e2e.fleet import wait_for
+from tests.e2e.stub import run_stub
 
 ELSEWHERE = "http://127.0.0.1:9"
 
@@ -147,6 +149,25 @@ def test_kill_9_loses_no_endpoint_and_the_next_start_serves_them(
     balancer.kill()
     again = start_balancer(directory=tmp_path / "killed")
     assert set(again.endpoints()) == {f"e{n}" for n in range(5)}
+
+
+def test_kill_9_loses_at_most_a_second_of_statistics(
+    tmp_path: Path, start_balancer: StartBalancer
+) -> None:
+    with run_stub() as stub:
+        balancer = start_balancer(directory=tmp_path / "killed")
+        balancer.ask("POST", "/api/endpoints", {"name": "stub", "base_url": stub.url})
+        balancer.wait_until_online("stub")
+        for _ in range(3):
+            balancer.ask("POST", "/v1/chat/completions", {"model": "quick", "messages": []})
+        time.sleep(1)
+        before = balancer.endpoints()["stub"]
+        balancer.kill()
+        again = start_balancer(directory=tmp_path / "killed")
+        after = again.endpoints()["stub"]
+    for figure in ("total_requests", "successful_requests", "total_tokens", "latency_ms"):
+        assert after[figure] == before[figure]
+    assert after["total_requests"] == 3
 
 
 def test_the_bare_command_serves_and_stops_at_sigterm(start_balancer: StartBalancer) -> None:

@@ -126,7 +126,7 @@ class Scene:
         return [
             call
             for call in self.upstream.calls
-            if call.method == "POST" and (name is None or call.endpoint.base_url == url(name))
+            if call.path in PATHS.values() and (name is None or call.endpoint.base_url == url(name))
         ]
 
     @property

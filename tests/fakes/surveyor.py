@@ -22,6 +22,8 @@ class FakeSurveyor:
     failures: dict[str, ProbeFailed] = field(default_factory=dict)
     devices: dict[str, DeviceReport] = field(default_factory=dict)
     answer_after_s: float = 0.0
+    survey_after_s: float = 0.0
+    """On top of answer_after_s, for the second question."""
     concurrency: int | None = None
     checked: list[Endpoint] = field(default_factory=list)
 
@@ -33,7 +35,7 @@ class FakeSurveyor:
         return tuple(model.id for model in self._listed(endpoint))
 
     async def survey(self, endpoint: Endpoint) -> Survey:
-        await trio.sleep(self.answer_after_s)
+        await trio.sleep(self.answer_after_s + self.survey_after_s)
         if failure := self.failures.get(endpoint.base_url):
             raise failure
         return Survey(Engine.LLAMACPP, self._listed(endpoint), self.concurrency)

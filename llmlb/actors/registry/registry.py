@@ -205,7 +205,7 @@ class EndpointRegistry:
 
     def _observe(self, seen: Endpoint, change: Change) -> None:
         before = self._endpoints.get(seen.id)
-        if before is None or not _same_server(before, seen):
+        if before is None or not before.is_same_server_as(seen):
             return  # an answer of yesterday's server
         after = change(before)
         self._endpoints[seen.id] = after
@@ -258,20 +258,7 @@ class EndpointRegistry:
     def _changed(self, endpoint_id: EndpointId, change: Change) -> Endpoint:
         before = self._get(endpoint_id)
         after = change(before)
-        if _same_server(before, after):
-            return after
-        return replace(
-            after,
-            status=Status.PENDING,
-            engine=None,
-            engine_concurrency=None,
-            device_info=None,
-            device_note=None,
-            last_error=None,
-            error_count=0,
-            probed=False,
-            synced=False,
-        )
+        return after if after.is_same_server_as(before) else after.as_another_server()
 
     def _get(self, endpoint_id: EndpointId) -> Endpoint:
         try:
@@ -333,7 +320,7 @@ class EndpointRegistry:
         after = self._changed(endpoint_id, change)
         self._endpoints[endpoint_id] = after
         self._publish()
-        if not _same_server(before, after):
+        if not after.is_same_server_as(before):
             self._writes.unsaved.add(endpoint_id)  # what the other server was found to be
             self._listener.forget(endpoint_id)
         if after.mode is Mode.DISABLED:
@@ -355,18 +342,9 @@ async def _refusal_of(write: Awaitable[None]) -> LbError | None:
     return None
 
 
-def _same_server(one: Endpoint, other: Endpoint) -> bool:
-    """Whether what was learned of *one* holds for *other*."""
-    return (one.base_url, one.api_key, one.extra_headers) == (
-        other.base_url,
-        other.api_key,
-        other.extra_headers,
-    )
-
-
 def _watched_otherwise(before: Endpoint, after: Endpoint) -> bool:
     return (
-        not _same_server(before, after)
+        not after.is_same_server_as(before)
         or before.mode is Mode.DISABLED
         or before.health_check_interval_s != after.health_check_interval_s
     )

@@ -42,7 +42,7 @@ async def test_a_test_does_not_wait_for_ever(api: Any, autojump_clock: Any) -> N
     endpoint = await api.registered()
     api.surveyor.answer_after_s = 3600
     answer = await api("POST", f"/endpoints/{endpoint['id']}/test")
-    assert answer.json == {"success": False, "error": "The probe did not end within 60 s."}
+    assert answer.json == {"success": False, "error": "It did not answer within 10 s."}
 
 
 async def test_a_sync_says_what_came_and_went(api: Any) -> None:
@@ -76,7 +76,7 @@ async def test_a_sync_that_fails_says_why(api: Any, failure: ProbeFailed, code: 
 
 async def test_a_sync_of_a_stuck_endpoint_is_a_timeout(api: Any, autojump_clock: Any) -> None:
     endpoint = await api.registered()
-    api.surveyor.answer_after_s = 3600
+    api.surveyor.answer_after_s, api.surveyor.survey_after_s = 5, 3600
     answer = await api("POST", f"/endpoints/{endpoint['id']}/sync")
     assert (answer.status, answer.error["code"]) == (504, "upstream_timeout")
 
