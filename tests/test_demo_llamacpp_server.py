@@ -67,7 +67,7 @@ def test_it_prints_its_address_and_waits_for_the_signals_that_end_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert llamacpp_server.main(["--model", str(model), "--alias", "tiny-x", "--slots", "2"]) == 0
-    assert capsys.readouterr().out == "listening on http://127.0.0.1:4321\n"
+    assert capsys.readouterr().out == "ready at <http://127.0.0.1:4321>\n"
     assert set(ended_at_once[0]) == {signal.SIGINT, signal.SIGTERM}
     (parameters,) = library.made_with
     assert parameters.model.path == str(model)

@@ -16,8 +16,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-READY_PREFIX = "listening on "
-"""What the ready line starts with; the rest of it is the base URL."""
+READY_LINE = "ready at <{}>"
+"""What is printed with the base URL. The brackets are for those who read it from a log that
+llama.cpp's own threads write into at the same moment, even on the same line."""
 
 EXIT_CANNOT_SERVE = 1
 CONTEXT_TOKENS_PER_SLOT = 512
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     try:
         server = _start(_load_library(), options)
-        print(f"{READY_PREFIX}{server.listening_address}", flush=True)  # noqa: T201 - our output
+        print(READY_LINE.format(server.listening_address), flush=True)  # noqa: T201 - our output
         signal.sigwait(_ENDING)
         del server  # its destructor closes the listener and joins the threads
     except _CannotServe as problem:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmlb.demo.children import Child
-from llmlb.demo.llamacpp_server import READY_PREFIX
+from llmlb.demo.llamacpp_server import READY_LINE
 from llmlb.demo.ports import LOOPBACK
 
-_READY_LINE = re.compile(rf"^{re.escape(READY_PREFIX)}(\S+)$", re.MULTILINE)
+_READY_LINE = re.compile(READY_LINE.format(r"([^<>\s]+)"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import structlog
@@ -15,7 +16,7 @@ from quart_trio.wrappers import TrioRequest
 
 from llmlb.errors import Overloaded
 from llmlb.http.bodies import BodyBudget
-from llmlb.http.downstream import Downstream, Head
+from llmlb.http.downstream import Downstream, Head, PeerGone
 
 if TYPE_CHECKING:
     from llmlb.http.application import LlmlbApp
@@ -135,7 +136,8 @@ class HttpConnection(TrioASGIHTTPConnection):
         response = await self.app.handle_request(request)
         if isinstance(response, ExchangeResponse):
             self._downstream = AsgiDownstream(send)
-            await response.run(self._downstream)
+            with suppress(PeerGone):  # it has stopped reading, and its answer has been cut off
+                await response.run(self._downstream)
             await self._downstream.finish()
         else:
             await self._send_response(send, response)

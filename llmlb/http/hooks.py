@@ -76,7 +76,7 @@ def _as_lb_error(error: Exception) -> LbError:
         return error
     if isinstance(error, ActorGone):
         return ShuttingDown("The balancer is shutting down; try again in a moment.")
-    if isinstance(error, HTTPException):
+    if isinstance(error, HTTPException) and (error.code or 500) < 500:
         return _in_our_words(error)
     log.error("a request failed", request_id=g.request_id, exc_info=error)
     return InternalError(f"Something went wrong inside the balancer (request id {g.request_id}).")

@@ -14,7 +14,7 @@ _SANE_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
 
 HEADER_BLOCK_LIMIT_BYTES = 32 * 1024
 
-_FORWARDING = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+_FORWARDING = re.compile(r"forwarded|x-forwarded-.*|x-real-ip|via")
 """Any of these says that the real client is somebody else than the peer."""
 
 
@@ -39,7 +39,7 @@ def refuse_strangers(local: str | None, peer: str | None, headers: Mapping[str, 
     Both ends of the connection have to be loopback, and nobody may have forwarded it.
     Raises SetupRequired.
     """
-    forwarded = any(name in headers for name in _FORWARDING)
+    forwarded = any(_FORWARDING.fullmatch(name) for name in headers)
     if is_loopback(local) and is_loopback(peer) and not forwarded:
         return
     raise SetupRequired(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from llmlb.actors.admission import AdmissionController
+from llmlb.actors.registry import EndpointRegistry
 from llmlb.errors import LbError, NotFound
 from llmlb.routing import Measured, Standings
 from llmlb.store.burst import Burst, StatKey
@@ -90,6 +91,7 @@ class SlowStore:
 
     async def _write(self, what: str, apply: Callable[[], None]) -> None:
         self.begun.append((what, trio.current_time()))
+        assert len(self.begun) < 1000, "a store is not asked without a pause"
         self._under_way += 1
         assert self._under_way == 1, "one write at a time keeps them in order"
         try:
@@ -184,6 +186,39 @@ def _chosen(chosen: Endpoint, *, onto: Endpoint) -> Endpoint:
     )
 
 
+class Registered:
+    """An endpoint registry, its store, and all that it told."""
+
+    def __init__(self, store: FakeEndpointStore, latencies: Latencies) -> None:
+        self.store = store
+        self.told: list[tuple[str, object]] = []
+        """What was told; of catalogs the names of the endpoints."""
+        self.catalogs: list[Catalog] = []
+        self.registry = EndpointRegistry(
+            store,
+            store.rows.values(),
+            listener=self,
+            standings=latencies.standings,
+            now=lambda: NOW + timedelta(seconds=trio.current_time()),
+        )
+
+    def catalog_changed(self, catalog: Catalog) -> None:
+        self.catalogs.append(catalog)
+        self.told.append(("catalog", tuple(e.name for e in catalog.endpoints.values())))
+
+    def watch(self, endpoint: Endpoint) -> None:
+        self.told.append(("watch", endpoint))
+
+    def unwatch(self, endpoint_id: EndpointId) -> None:
+        self.told.append(("unwatch", endpoint_id))
+
+    def went_offline(self, endpoint_id: EndpointId) -> None:
+        self.told.append(("went_offline", endpoint_id))
+
+    def forget(self, endpoint_id: EndpointId) -> None:
+        self.told.append(("forget", endpoint_id))
+
+
 class Latencies:
     """A table of latencies that a test writes and admission reads."""
 
@@ -201,6 +236,13 @@ class Latencies:
 @pytest.fixture
 def latencies() -> Latencies:
     return Latencies()
+
+
+@pytest.fixture
+async def registered(nursery: trio.Nursery, latencies: Latencies) -> Registered:
+    registered = Registered(FakeEndpointStore(), latencies)
+    await nursery.start(registered.registry.run)
+    return registered
 
 
 @pytest.fixture

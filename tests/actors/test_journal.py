@@ -334,8 +334,8 @@ async def test_whatever_happens_the_totals_are_the_sum_of_the_records(seed: int)
     recorded = dict.fromkeys(ids, Totals())
     latest: dict[EndpointId, float] = {}
 
-    async def impatient_flush() -> None:
-        with trio.move_on_after(rng.random()):
+    async def impatient_flush(patience_s: float) -> None:
+        with trio.move_on_after(patience_s):
             await journal.flush()
 
     async with trio.open_nursery() as nursery:
@@ -348,7 +348,7 @@ async def test_whatever_happens_the_totals_are_the_sum_of_the_records(seed: int)
                     case 1:
                         store.takes_s = rng.choice([0.0, 0.01, 0.7, 2.0])
                     case 2:
-                        callers.start_soon(impatient_flush)
+                        callers.start_soon(impatient_flush, rng.random())
                     case 3:
                         one, ms = rng.choice(ids), rng.random()
                         latest[one] = ms

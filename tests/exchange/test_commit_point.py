@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from llmlb.types import Outcome
 from tests.fakes.house import COMPLETIONS, Scene
-from tests.fakes.openai import DONE, chunk, event, finish, role, says, wire
+from tests.fakes.openai import chunk, event, finish, role, says, wire
 from tests.fakes.upstream import Answer, disconnected, json_answer, sse_answer
 
 COMMITTING: dict[str, object] = {
@@ -253,14 +250,11 @@ async def test_a_larger_plain_answer_is_streamed_on_from_there(scene: Scene) -> 
     assert not reply.aborted
 
 
-@pytest.mark.parametrize("failure", [disconnected()])
-async def test_a_larger_plain_answer_that_breaks_is_cut_off(
-    scene: Scene, failure: Any
-) -> None:
+async def test_a_larger_plain_answer_that_breaks_is_cut_off(scene: Scene) -> None:
     await scene.endpoint("a")
     await scene.endpoint("b")
     whole = big(20 * MIB)
-    scene.on("a", Answer(200, whole.headers, [*[*whole.chunks][:12], failure]))  # type: ignore[misc]
+    scene.on("a", Answer(200, whole.headers, [*[*whole.chunks][:12], disconnected()]))  # type: ignore[misc]
 
     reply = await scene.ask()
     await scene.settle()
@@ -269,7 +263,6 @@ async def test_a_larger_plain_answer_that_breaks_is_cut_off(
     assert reply.n_bytes == 12 * MIB
     assert not scene.requests("b")
     assert scene.totals("a").failed_requests == 1
-    assert Outcome.FAILED == "failed"
 
 
 async def test_a_plain_answer_that_breaks_before_the_bound_is_the_next_ones_chance(
@@ -294,4 +287,3 @@ async def test_done_alone_is_not_content(scene: Scene) -> None:
     reply = await scene.stream()
 
     assert reply.body == wire(says("from b"), finish())
-    assert DONE not in wire(role(), done=False)

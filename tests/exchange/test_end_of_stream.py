@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -74,15 +75,19 @@ async def test_all_choices_may_finish_in_any_order(scene: Scene, ends: Any) -> N
 
 @pytest.mark.parametrize(
     ("prompt", "n", "choices"),
-    [(["a", "b"], 1, 2), (["a", "b"], 2, 4), ([[1, 2], [3]], None, 2), ([1, 2, 3], 1, 1), ("a", 3, 3)],
+    [
+        (["a", "b"], 1, 2),
+        (["a", "b"], 2, 4),
+        ([[1, 2], [3]], None, 2),
+        ([1, 2, 3], 1, 1),
+        ("a", 3, 3),
+    ],
 )
 async def test_each_prompt_of_a_completion_has_its_choices(
     scene: Scene, prompt: Any, n: int | None, choices: int
 ) -> None:
-    import json
-
     await scene.endpoint("a")
-    ends = [{"choices": [{"index": i, "text": "", "finish_reason": "stop"}]} for i in range(choices)]
+    ends = [{"choices": [{"index": i, "finish_reason": "stop"}]} for i in range(choices)]
     body = json.dumps({"model": "tiny", "stream": True, "prompt": prompt, "n": n}).encode()
 
     scene.on("a", sse_answer(*ends, done=False), COMPLETIONS)

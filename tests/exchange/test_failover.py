@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
 
@@ -291,8 +293,9 @@ async def test_secrets_that_an_endpoint_quotes_are_not_shown(
     scene: Scene, field: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     secret = "hush-hush"
-    value = secret if field == "api_key" else (("x-pass", secret), ("x-empty", ""))
-    await scene.endpoint("a", **{field: value})
+    extra = (("x-pass", secret), ("x-empty", ""))
+    fields: dict[str, Any] = {field: secret if field == "api_key" else extra}
+    await scene.endpoint("a", **fields)
 
     for status in (400, 401, 500):
         scene.on("a", error_answer(status, f"got {secret}!"))
@@ -376,9 +379,7 @@ async def test_a_long_error_is_cut(scene: Scene) -> None:
 
 async def test_the_engines_faults_of_the_request_are_400(scene: Scene) -> None:
     """llama.cpp answers 500 to some bodies that it cannot read."""
-    scene.upstream.get(
-        url("a"), "/v1/models", {"data": [{"id": "tiny", "owned_by": "llamacpp"}]}
-    )
+    scene.upstream.get(url("a"), "/v1/models", {"data": [{"id": "tiny", "owned_by": "llamacpp"}]})
     await scene.register("a")
     assert scene.known("a").engine is Engine.LLAMACPP
     await scene.endpoint("b")
@@ -431,7 +432,7 @@ async def test_the_same_crash_on_two_endpoints_is_the_requests_doing(
 
 
 async def test_two_different_failures_are_no_sign_of_poison(scene: Scene) -> None:
-    for name, failure in {
+    failures: dict[str, Failure] = {
         "a": error_answer(500),
         "b": disconnected(),
         "c": refused(),
@@ -440,7 +441,8 @@ async def test_two_different_failures_are_no_sign_of_poison(scene: Scene) -> Non
         "f": refused(),
         "g": error_answer(503),
         "h": json_answer(completion()),
-    }.items():
+    }
+    for name, failure in failures.items():
         await scene.endpoint(name)
         scene.on(name, failure)
 

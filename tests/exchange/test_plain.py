@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from llmlb.types import Api, Totals
-from tests.fakes.house import CHAT, COMPLETIONS, EMBEDDINGS, Scene, url
+from tests.fakes.house import CHAT, COMPLETIONS, EMBEDDINGS, PATHS, Scene, url
 from tests.fakes.openai import chat, completion, counted
 from tests.fakes.upstream import Answer, json_answer
 
@@ -46,11 +46,7 @@ async def test_an_answer_is_passed_on_byte_by_byte(
     assert (reply.status, reply.body) == (200, body)
     assert reply.headers["content-length"] == str(len(body))
     [call] = scene.requests()
-    assert call.endpoint.base_url + call.path == url("a") + {
-        CHAT: "/v1/chat/completions",
-        COMPLETIONS: "/v1/completions",
-        EMBEDDINGS: "/v1/embeddings",
-    }[api]
+    assert (call.endpoint.base_url, call.method, call.path) == (url("a"), "POST", PATHS[api])
 
 
 async def test_a_request_reaches_the_endpoint_as_it_came(scene: Scene) -> None:
@@ -89,7 +85,7 @@ async def test_embeddings_are_never_streamed(scene: Scene) -> None:
 
 async def test_the_usage_of_a_plain_answer_is_recorded(scene: Scene) -> None:
     await scene.endpoint("a")
-    scene.on("a", json_answer(completion(usage=counted(11, 5)), ))
+    scene.on("a", json_answer(completion(usage=counted(11, 5))))
 
     await scene.ask()
     await scene.settle()

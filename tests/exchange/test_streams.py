@@ -30,7 +30,7 @@ async def test_a_stream_is_passed_on_byte_by_byte(scene: Scene) -> None:
     body = (
         b": a comment\n\n"
         b'data:{"choices":[{"index":0,"delta":{"role":"assistant"}}]}\r\n\r\n'
-        b'event: message\ndata: {"choices":[{"index":0,\ndata: "delta":{"content":"\xc3\xa9"}}]}\n\n'
+        b'event: x\ndata: {"choices":[{"index":0,\ndata: "delta":{"content":"\xc3\xa9"}}]}\n\n'
         b"id: 7\nretry: 10\n: another\n\n"
         b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
         b"data: [DONE]\n\n"
@@ -61,7 +61,7 @@ async def test_tokens_are_passed_on_when_they_come(scene: Scene) -> None:
 
 async def test_a_completion_is_streamed_alike(scene: Scene) -> None:
     await scene.endpoint("a")
-    texts = [{"choices": [{"index": 0, "text": t, "finish_reason": None}]} for t in ("", " 3", " 4")]
+    texts = [{"choices": [{"index": 0, "text": text}]} for text in ("", " 3", " 4")]
     end = {"choices": [{"index": 0, "text": "", "finish_reason": "length"}]}
     scene.on("a", sse_answer(*texts, end), COMPLETIONS)
 
@@ -272,4 +272,6 @@ async def test_the_usage_of_a_stream_whose_client_left_is_recorded(scene: Scene)
     await scene.settle()
 
     totals = scene.totals("a")
-    assert totals == Totals(1, cancelled_requests=1, input_tokens=9, output_tokens=2, total_tokens=11)
+    assert totals == Totals(
+        1, cancelled_requests=1, input_tokens=9, output_tokens=2, total_tokens=11
+    )

@@ -34,6 +34,8 @@ class FakeDownstream:
     times: list[float] = field(default_factory=list)
     """When each piece was handed over."""
     n_bytes: int = 0
+    turns: int = 0
+    """How many turns were over: whatever came in them has arrived."""
     aborted: bool = False
     peer_gone: bool = False
 
@@ -64,8 +66,18 @@ class FakeDownstream:
         if self.stuck_at is not None and turn >= self.stuck_at:
             await trio.sleep_forever()
         await trio.sleep(self.turn_s)
+        self.turns += 1
 
     # -- what it got
+
+    @property
+    def whole(self) -> bool:
+        """A whole answer has arrived, and it is none of an error."""
+        if self.aborted or self.turns <= len(self.pieces) or self.status != 200:
+            return False
+        if "content-length" in self.headers:
+            return int(self.headers["content-length"]) == self.n_bytes
+        return self.body.endswith(b"data: [DONE]\n\n")
 
     @property
     def begun(self) -> bool:

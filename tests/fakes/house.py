@@ -160,9 +160,7 @@ def url(name: str) -> str:
 
 
 @asynccontextmanager
-async def scene_in(
-    data_dir: Path, nursery: trio.Nursery, **settings: Any
-) -> AsyncIterator[Scene]:
+async def scene_in(data_dir: Path, nursery: trio.Nursery, **settings: Any) -> AsyncIterator[Scene]:
     """A house that runs in *nursery* until the end of the block."""
     store = await open_store("sqlite::memory:", data_dir=data_dir, run_in_thread=run_inline)
     upstream = FakeUpstream()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
@@ -113,19 +112,14 @@ class AdmissionController:
 
         With 0 seconds a free slot is still granted, but nobody waits.
         """
-        result: WaitResult = Timeout()
-        with trio.move_on_after(timeout_s if timeout_s > 0 else math.inf):
-            result = await self.wait_for_ready(
-                model,
-                api,
-                limit if timeout_s > 0 else 0,
-                excluding=excluding,
-                decide=decide,
-                arrival=arrival,
+        if timeout_s <= 0:
+            now = WaitForReady(model, api, limit, excluding, arrival=arrival, patient=False)
+            return await self._mailbox.ask(now)
+        with trio.move_on_after(timeout_s):
+            return await self.wait_for_ready(
+                model, api, limit, excluding=excluding, decide=decide, arrival=arrival
             )
-        if timeout_s <= 0 and isinstance(result, CapacityExceeded):
-            return Timeout()
-        return result
+        return Timeout()
 
     def catalog_changed(self, catalog: Catalog) -> None:
         self._mailbox.tell(CatalogChanged(catalog))
@@ -194,7 +188,10 @@ class AdmissionController:
         # First into the line, then the line is served: whoever is not first stays behind.
         self._line.join(request)
         self._serve(request.model, now_s)
-        if request.wanted and request.arrival is None:
+        if request.wanted and not request.patient:
+            self._line.leave(request)
+            request.reply.answer(Timeout())
+        elif request.wanted and request.arrival is None:
             self._judge_place(request)
 
     def _judge_place(self, request: WaitForReady) -> None:

@@ -26,6 +26,8 @@ class WaitForReady(Ask[WaitResult]):
     decide: Decide | None = None
     arrival: int | None = None
     """Place in the order of arrival, for one that asks again; None for a new one."""
+    patient: bool = True
+    """Without it: a lease now, or Timeout."""
     place: int = -1
     joined_at_s: float = 0.0
     not_before_s: float = 0.0

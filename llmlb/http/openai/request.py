@@ -61,7 +61,7 @@ def parse_request(api: Api, path: str, body: bytes) -> InferenceRequest:
         stream=stream,
         choices=_choices(api, routed),
         body=body,
-        metered_body=_with_usage(body, routed.stream_options) if stream else body,
+        metered_body=_with_usage(body, routed) if stream else body,
     )
 
 
@@ -89,15 +89,19 @@ def _choices(api: Api, routed: _Routed) -> int:
     return n
 
 
-def _with_usage(body: bytes, stream_options: Any) -> bytes:  # noqa: ANN401 - foreign JSON
+def _with_usage(body: bytes, routed: _Routed) -> bytes:
     """*body* with `stream_options.include_usage`, merged with the client's own options."""
-    if stream_options is None and b'"stream_options"' not in body:
+    options = routed.stream_options
+    if "stream_options" not in routed.model_fields_set:
         start = body.index(b"{") + 1
         return body[:start] + _INCLUDE_USAGE + body[start:]
-    if stream_options is not None and not isinstance(stream_options, dict):
+    if options is not None and not isinstance(options, dict):
         return body  # the endpoint will say what it thinks of that
-    if stream_options and stream_options.get("include_usage") is True:
+    if options and options.get("include_usage") is True:
         return body
-    whole = json.loads(body)
-    whole["stream_options"] = {**(stream_options or {}), "include_usage": True}
-    return json.dumps(whole, separators=(",", ":")).encode()
+    try:
+        whole = json.loads(body)
+        whole["stream_options"] = {**(options or {}), "include_usage": True}
+        return json.dumps(whole, separators=(",", ":"), allow_nan=False).encode()
+    except ValueError:
+        return body  # a number that Python cannot write as it was read

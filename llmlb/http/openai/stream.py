@@ -12,8 +12,9 @@ from llmlb.http.sse import Piece, data_of, type_of
 from llmlb.types import Usage
 
 _TELLING = re.compile(
-    rb'"finish_reason"\s*:\s*"|"usage"\s*:\s*\{|"error"\s*:\s*["{]|"object"\s*:\s*"error"'
-    rb"|(?:^|[\r\n])(?:data:\s*\[DONE\]|event:\s*error|error:)"
+    rb'"(?:finish_reason"\s*:\s*"|usage"\s*:\s*\{|error"\s*:\s*["{]|object"\s*:\s*"error")'
+    rb"|^(?:data:\s*\[DONE\]|event:\s*error|error:)"
+    rb"|[\r\n](?:data:\s*\[DONE\]|event:\s*error|error:)"
 )
 """Events worth parsing once content flows. All others are tokens: one search, no JSON.
 

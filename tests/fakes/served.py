@@ -1,0 +1,42 @@
+"""A running application, its endpoints, and a way to send it requests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trio
+
+from llmlb.http.application import LlmlbApp
+from tests.fakes.asgi import Lifespan, Request
+from tests.fakes.house import Scene
+from tests.fakes.upstream import FakeUpstream
+
+
+class Served:
+    """Plays the server under *app*."""
+
+    def __init__(self, app: LlmlbApp, upstream: FakeUpstream, nursery: trio.Nursery) -> None:
+        self.app, self.upstream, self._nursery = app, upstream, nursery
+        self.lifespan = Lifespan(app)
+
+    @property
+    def scene(self) -> Scene:
+        """What is behind the face."""
+        return Scene(self.app.house, self.upstream, self.app.exchange)
+
+    def request(self, method: str, path: str, body: bytes | None = b"", **more: Any) -> Request:
+        return Request(self.app, method, path, body, **more)
+
+    async def __call__(
+        self, method: str, path: str, body: bytes | None = b"", **more: Any
+    ) -> Request:
+        """One request and its whole answer."""
+        return await self.request(method, path, body, **more).run()
+
+    async def post(self, path: str, body: bytes = b"{}", **more: Any) -> Request:
+        return await self("POST", path, body, **more)
+
+    def begin(self, request: Request) -> Request:
+        """Let *request* run beside the test."""
+        self._nursery.start_soon(request.run)
+        return request

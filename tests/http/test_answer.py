@@ -1,0 +1,125 @@
+"""Answers and errors of endpoints: whatever they hold, they are read or refused in good order."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmlb.errors import EndpointRefusal
+from llmlb.http.openai.answer import read_answer, read_error, read_usage
+from llmlb.http.render import error_body
+from llmlb.http.upstream.faults import FaultKind, UpstreamFault
+from llmlb.types import Api, Usage
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=10,
+)
+known_fields = st.dictionaries(
+    st.sampled_from(
+        ["error", "detail", "message", "msg", "code", "type", "param", "choices", "data", "usage"]
+    ),
+    json_values,
+)
+bodies = st.one_of(
+    st.binary(max_size=100),
+    json_values.map(lambda value: json.dumps(value).encode()),
+    known_fields.map(lambda value: json.dumps(value).encode()),
+    known_fields.map(lambda value: json.dumps({"error": value}).encode()),
+)
+
+
+@given(body=bodies, api=st.sampled_from(list(Api)))
+def test_an_answer_is_taken_or_is_a_fault(body: bytes, api: Api) -> None:
+    fault = None
+    try:
+        read_answer(api, body)
+    except UpstreamFault as caught:
+        fault = caught
+    if fault is None:
+        assert json.loads(body)["data" if api is Api.EMBEDDINGS else "choices"]
+    else:
+        assert fault.kind is FaultKind.BAD_ANSWER
+        assert str(fault)
+
+
+@given(status=st.integers(100, 599), body=bodies)
+def test_any_error_can_be_told_to_a_client(status: int, body: bytes) -> None:
+    said = read_error(status, body)
+
+    assert 0 < len(said.message) <= 2000
+    assert said.type
+    assert said.code is None or len(said.code) <= 100
+    assert said.param is None or isinstance(said.param, str)
+    whole = json.loads(error_body(EndpointRefusal(status, said)))
+    assert whole["error"].keys() == {"message", "type", "param", "code"}
+
+
+@given(usage=json_values | known_fields)
+def test_any_usage_is_read(usage: Any) -> None:
+    read_usage(usage)
+
+
+@given(
+    usage=st.dictionaries(
+        st.sampled_from(["prompt_tokens", "completion_tokens", "total_tokens"]),
+        st.integers(-(2**70), 2**70) | st.floats() | st.none() | st.booleans(),
+    )
+)
+def test_only_counts_are_counts(usage: dict[str, Any]) -> None:
+    read = read_usage(usage)
+    for count in (read.input_tokens, read.output_tokens, read.total_tokens):
+        assert count is None or 0 <= count < 2**48
+
+
+def test_usage_in_full() -> None:
+    whole = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 9, "cached": 1}
+    assert read_usage(whole) == Usage(3, 4, 9)
+    assert read_usage({"prompt_tokens": 3}) == Usage(3)
+
+
+@pytest.mark.parametrize("depth", [*range(150, 1100, 50), 5000, 100_000])
+@pytest.mark.parametrize("frame", [b"%s", b'{"error": %s}', b'{"detail": %s}', b'{"message": %s}'])
+def test_no_depth_of_json_breaks_the_reader(depth: int, frame: bytes) -> None:
+    body = frame % (b"[" * depth + b"]" * depth)
+
+    assert read_error(400, body).message
+    with pytest.raises(UpstreamFault):
+        read_answer(Api.CHAT_COMPLETIONS, body)
+
+
+@pytest.mark.parametrize("number", [b"1" * 5000, b"1e999", b"NaN", b"-Infinity"])
+def test_no_number_breaks_the_reader(number: bytes) -> None:
+    assert read_error(400, b'{"error": {"code": %s, "message": %s}}' % (number, number)).message
+    with pytest.raises(UpstreamFault):
+        read_answer(Api.CHAT_COMPLETIONS, b'{"error": %s}' % number)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "empty body"),
+        (b"\n\t ", "empty body"),
+        (b"<html>", "not valid JSON"),
+        (b"\xff", "not valid JSON"),
+        (b"[]", "not a JSON object"),
+        (b"{}", "no choices"),
+        (b'{"choices": {}}', "no choices"),
+        (b'{"error": {"message": "oom", "code": 1}}', "The endpoint answered: oom"),
+        (b'{"error": "oom", "choices": [{}]}', "The endpoint answered: oom"),
+        (b'{"error": {}, "choices": []}', "no choices"),
+    ],
+)
+def test_why_an_answer_is_none(body: bytes, reason: str) -> None:
+    with pytest.raises(UpstreamFault, match=reason):
+        read_answer(Api.CHAT_COMPLETIONS, body)
+
+
+def test_an_error_of_null_is_no_error() -> None:
+    usage = read_answer(Api.COMPLETIONS, b'{"error": null, "choices": [{}], "usage": null}')
+    assert usage == Usage()
