@@ -104,9 +104,9 @@ class House:
         with suppress(ActorGone):
             self.admission.catalog_changed(catalog)
 
-    def watch(self, endpoint: Endpoint) -> None:
+    def watch(self, endpoint: Endpoint, *, at_once: bool) -> None:
         with suppress(ActorGone):
-            self.prober.watch(endpoint)
+            self.prober.watch(endpoint, at_once=at_once)
 
     def unwatch(self, endpoint_id: EndpointId) -> None:
         with suppress(ActorGone):
@@ -137,11 +137,16 @@ class House:
 
     # -- an exchange tells
 
-    def finished(self, request: FinishedRequest) -> None:
-        """One attempt on one endpoint has ended."""
+    def finished(self, endpoint: Endpoint, request: FinishedRequest) -> None:
+        """One attempt on *endpoint* has ended.
+
+        It counts in any case. Its time counts only for the server that is still there.
+        """
+        known = self.registry.catalog.endpoints.get(endpoint.id)
+        still_there = known is not None and known.is_same_server_as(endpoint)
         with suppress(ActorGone):
             self.journal.record(request)
-            if request.outcome is Outcome.SUCCEEDED:
+            if request.outcome is Outcome.SUCCEEDED and still_there:
                 self.latency.observed(
                     Observed(
                         request.endpoint_id,

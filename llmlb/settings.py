@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import quote
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from llmlb.errors import StartupError
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 MIB = 1024 * 1024
+
+
+def _in_lower_case(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
 
 
 class Settings(BaseSettings):
@@ -34,7 +38,9 @@ class Settings(BaseSettings):
     database_url: str | None = Field(None, repr=False)
     """It may hold a password."""
     config_file: Path | None = Field(None, validation_alias="LLMLB_CONFIG")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info")
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], BeforeValidator(_in_lower_case)
+    ] = "info"
 
     queue_max: int = Field(100, ge=0, le=100_000)
     queue_timeout_s: float = Field(

@@ -199,6 +199,7 @@ class Endpoint:
             engine_concurrency=None,
             device_info=None,
             device_note=None,
+            last_seen_at=None,
             last_error=None,
             error_count=0,
             probed=False,

@@ -13,7 +13,7 @@ import trio
 
 from llmlb.actors.mailbox import ActorGone, Ask, Mailbox
 from llmlb.errors import NotFound, ProbeFailed
-from llmlb.types import DeviceReport, Endpoint, EndpointId, Model, Status, Survey
+from llmlb.types import DeviceReport, Endpoint, EndpointId, Model, Survey
 
 log = structlog.get_logger()
 
@@ -70,9 +70,13 @@ class ProbeReport:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Watch *endpoint* from now on, or with these new properties."""
+    """Watch *endpoint* from now on, or with these new properties.
+
+    Those known at the start are not all asked *at_once*, but spread over a moment.
+    """
 
     endpoint: Endpoint
+    at_once: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +138,8 @@ class DeviceProber:
         self._watched: dict[EndpointId, _Watched] = {}
         self._children: trio.Nursery
 
-    def watch(self, endpoint: Endpoint) -> None:
-        self._mailbox.tell(Watch(endpoint))
+    def watch(self, endpoint: Endpoint, *, at_once: bool = True) -> None:
+        self._mailbox.tell(Watch(endpoint, at_once))
 
     def unwatch(self, endpoint_id: EndpointId) -> None:
         self._mailbox.tell(Unwatch(endpoint_id))
@@ -158,11 +162,9 @@ class DeviceProber:
 
     def _handle(self, message: Message) -> None:
         match message:
-            case Watch(endpoint):
+            case Watch(endpoint, at_once):
                 self._drop(endpoint.id)
-                # One that has been registered just now is wanted at once.
-                new = endpoint.status is Status.PENDING
-                delay_s = 0.0 if new else self._rng.uniform(0, START_SPREAD_S)
+                delay_s = 0.0 if at_once else self._rng.uniform(0, START_SPREAD_S)
                 watched = _Watched(endpoint, delay_s)
                 self._watched[endpoint.id] = watched
                 self._children.start_soon(self._keep_probing, watched)

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 import trio
@@ -105,8 +105,12 @@ class LlmlbApp(QuartTrio):
             self._house.close()
             await self._ended.wait()
 
-    def log_exception(self, exception_info: ExceptionInfo) -> None:
-        """Quart's notes on what broke; a start that was refused has been told already."""
+    def log_exception(self, *told: Any) -> None:  # noqa: ANN401 - see below
+        """Quart's notes on what broke; a start that was refused has been told already.
+
+        Quart 0.23 tells the context and then the error, 0.22 the error alone.
+        """
+        exception_info: ExceptionInfo = told[-1]
         if not isinstance(exception_info[1], StartupError):
             log.error("the application failed", exc_info=exception_info)
 

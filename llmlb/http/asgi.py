@@ -17,6 +17,7 @@ from quart_trio.wrappers import TrioRequest
 from llmlb.errors import Overloaded
 from llmlb.http.bodies import BodyBudget
 from llmlb.http.downstream import Downstream, Head, PeerGone
+from llmlb.http.request_body import RequestBody
 
 if TYPE_CHECKING:
     from llmlb.http.application import LlmlbApp
@@ -68,6 +69,8 @@ class ExchangeResponse(Response):
 class LlmlbRequest(TrioRequest):
     """A request whose body limit depends on where it goes."""
 
+    body_class = RequestBody  # type: ignore[assignment]  # as much of a Body as is used here
+
     def __init__(
         self,
         method: str,
@@ -117,18 +120,19 @@ class HttpConnection(TrioASGIHTTPConnection):
         nursery.cancel_scope.cancel()
 
     def _take_in(self, request: Request, data: bytes) -> None:
-        body = request.body
-        if body._must_raise is not None:  # noqa: SLF001 - Quart's own way to refuse a body
-            return  # refused already: what still comes is not kept
+        body = cast("RequestBody", request.body)
+        if body.refused:
+            return
         if self._budget.take(len(data)):
             self._held_bytes += len(data)
             body.append(data)
         else:
-            body._must_raise = Overloaded(  # noqa: SLF001
-                "Too many request bodies are being held at once; try again in a moment.",
-                retry_after_s=1,
+            body.refuse(
+                Overloaded(
+                    "Too many request bodies are being held at once; try again in a moment.",
+                    retry_after_s=1,
+                )
             )
-            body.set_complete()
 
     async def handle_request(  # type: ignore[override]
         self, nursery: trio.Nursery, request: Request, send: ASGISendCallable

@@ -208,6 +208,7 @@ class Exchange:
         first_s = relay.first_token_at_s
         ended_s = trio.current_time() if relay.delivered_at_s is None else relay.delivered_at_s
         self.house.finished(
+            lease.endpoint,
             FinishedRequest(
                 endpoint_id=lease.endpoint.id,
                 model=request.model,
@@ -217,7 +218,7 @@ class Exchange:
                 duration_ms=(ended_s - started_s - relay.client_s) * 1000,
                 time_to_first_token_ms=None if first_s is None else (first_s - started_s) * 1000,
                 usage=relay.usage,
-            )
+            ),
         )
 
     def _look_into(self, endpoint: Endpoint, fault: UpstreamFault) -> None:

@@ -236,7 +236,8 @@ class Relay:
         if not (self.committed and meter.complete):
             when = "in the middle" if self.committed else "before it said anything"
             raise UpstreamFault(FaultKind.DISCONNECTED, f"The endpoint's stream ended {when}.")
-        if rest := scanner.rest():
+        rest = b"" if meter.done else scanner.rest()
+        if rest:
             await self._send(rest)
         self.delivered_at_s = self.clock()
         if meter.done:
@@ -291,6 +292,8 @@ def _visible(pieces: Iterable[Piece], meter: StreamMeter, *, hide_usage: bool) -
             break  # ours takes its place, and what comes after it is of no use
         if not (usage_alone and hide_usage):
             shown.append(piece.raw)
+        if meter.done:
+            break  # whatever follows, the stream has ended
     return b"".join(shown)
 
 

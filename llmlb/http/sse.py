@@ -36,7 +36,10 @@ class EventScanner:
         pieces: list[Piece] = []
         start = 0
         while match := _END.search(self._held, max(start, self._searched)):
-            pieces.append(Piece(bytes(self._held[start : match.end()]), not self._inside_long))
+            raw = bytes(self._held[start : match.end()])
+            # One that came in a single read is treated like one that came in many.
+            whole = not self._inside_long and len(raw) <= self._limit_bytes
+            pieces.append(Piece(raw, whole))
             self._inside_long = False
             start = self._searched = match.end()
         del self._held[:start]

@@ -206,7 +206,7 @@ class Registered:
         self.catalogs.append(catalog)
         self.told.append(("catalog", tuple(e.name for e in catalog.endpoints.values())))
 
-    def watch(self, endpoint: Endpoint) -> None:
+    def watch(self, endpoint: Endpoint, *, at_once: bool) -> None:
         self.told.append(("watch", endpoint))
 
     def unwatch(self, endpoint_id: EndpointId) -> None:

@@ -260,7 +260,7 @@ async def test_a_hundred_endpoints_known_at_the_start_do_not_fire_together(
     world: ProbedWorld,
 ) -> None:
     for n in range(100):
-        world.prober.watch(known(f"e{n}"))
+        world.prober.watch(known(f"e{n}"), at_once=False)
     await trio.sleep(400)
     firsts = [world.asked_at_s("check", f"e{n}")[0] for n in range(100)]
     assert max(firsts) <= START_SPREAD_S
@@ -271,7 +271,7 @@ async def test_a_hundred_endpoints_known_at_the_start_do_not_fire_together(
 
 async def test_one_that_is_new_does_not_wait_for_the_spread(world: ProbedWorld) -> None:
     for n in range(100):
-        world.prober.watch(known(f"e{n}"))
+        world.prober.watch(known(f"e{n}"), at_once=False)
     world.prober.watch(new("new"))
     await trio.sleep(1)
     assert world.asked_at_s("check", "new")[0] == 0

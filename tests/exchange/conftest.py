@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trio
 
 from tests.fakes.house import Scene, scene_in
 
@@ -19,8 +18,6 @@ def settings() -> dict[str, Any]:
 
 
 @pytest.fixture
-async def scene(
-    nursery: trio.Nursery, tmp_path: Path, settings: dict[str, Any]
-) -> AsyncIterator[Scene]:
-    async with scene_in(tmp_path, nursery, **settings) as scene:
+async def scene(tmp_path: Path, settings: dict[str, Any]) -> AsyncIterator[Scene]:
+    async with scene_in(tmp_path, **settings) as scene:
         yield scene

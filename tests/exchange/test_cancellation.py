@@ -23,7 +23,7 @@ from tests.fakes.upstream import (
     sse_answer,
 )
 
-SEEDS_PER_TEST = 80
+SEEDS_PER_TEST = 75
 ENDPOINTS = {"a": 1, "b": 2, "c": 1}
 CLIENTS = 12
 
@@ -71,7 +71,7 @@ async def one_client(rng: random.Random, scene: Scene, replies: list[FakeDownstr
 
 async def one_run(seed: int, data_dir: Path) -> None:
     rng = random.Random(seed)
-    async with trio.open_nursery() as nursery, scene_in(data_dir, nursery) as scene:
+    async with scene_in(data_dir) as scene:
         for name, slots in ENDPOINTS.items():
             await scene.endpoint(name, slots=slots, health_check_interval_s=3000)
             scene.on(name, moody(rng, scene))  # type: ignore[arg-type]

@@ -114,9 +114,12 @@ async def test_a_choice_without_index_is_known_by_its_place(scene: Scene) -> Non
     assert (await scene.stream()).body == wire(says("A"), last, done=False)
 
 
-async def test_what_follows_done_is_left_unread(scene: Scene) -> None:
+@pytest.mark.parametrize("reads", [1, 2])
+async def test_what_follows_done_is_left_unread(scene: Scene, reads: int) -> None:
     await scene.endpoint("a")
-    scene.on("a", sse_answer(says("Hi"), finish(), DONE, b": bye\n\n", says("more")))
+    more = b": bye\n\n" + event(says("more")) + b"data: half an event"
+    end = [DONE + more] if reads == 1 else [DONE, more]
+    scene.on("a", sse_answer(says("Hi"), finish(), *end, done=False))
 
     reply = await scene.stream()
 

@@ -112,6 +112,22 @@ async def test_all_its_waiting_together_is_bounded(scene: Scene) -> None:
     assert unlucky.error["code"] == "upstream_unreachable", "what failed says more than the wait"
 
 
+@pytest.mark.parametrize("settings", [{"queue_timeout_s": 0}], indirect=True)
+async def test_without_time_to_wait_it_gives_up_when_all_others_are_busy(scene: Scene) -> None:
+    await scene.endpoint("a", slots=1)
+    await scene.endpoint("b", slots=1)
+    scene.on("a", replies(refused(), after_s=1))
+    scene.on("b", hangs)
+
+    async with trio.open_nursery() as nursery:
+        unlucky = await start(scene, nursery)
+        await start(scene, nursery)
+        await trio.sleep(2)
+        assert unlucky.begun
+        assert unlucky.error["code"] == "upstream_unreachable"
+        nursery.cancel_scope.cancel()
+
+
 async def test_an_endpoint_that_failed_it_is_not_asked_again_though_it_is_free(
     scene: Scene,
 ) -> None:

@@ -115,7 +115,7 @@ async def test_the_time_to_the_first_token_is_not_the_latency(
     await scene.endpoint("a")
     scene.on("a", sse_answer(role(), 1.5, says("A"), 2.0, finish()))
     finished: list[FinishedRequest] = []
-    monkeypatch.setattr(scene.house, "finished", finished.append)
+    monkeypatch.setattr(scene.house, "finished", lambda _, request: finished.append(request))
 
     await scene.stream()
 
@@ -132,7 +132,7 @@ async def test_a_request_without_a_token_has_no_time_to_it(
     await scene.endpoint("a")
     scene.on("a", refused())
     finished: list[FinishedRequest] = []
-    monkeypatch.setattr(scene.house, "finished", finished.append)
+    monkeypatch.setattr(scene.house, "finished", lambda _, request: finished.append(request))
 
     await scene.ask()
 

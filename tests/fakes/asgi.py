@@ -31,6 +31,8 @@ class Lifespan:
         self._app = app
         self._to_app, self._from_server = trio.open_memory_channel[Message](10)
         self._answered = trio.Event()
+        self.raises = True
+        """Whether a failure that the application reports is raised where it was reported."""
         self.said: list[Message] = []
         self.error: BaseException | None = None
         """What the application raised in the end."""
@@ -70,7 +72,7 @@ class Lifespan:
         await trio.lowlevel.checkpoint()
         self.said.append(message)
         self._answered.set()
-        if message["type"].endswith(".failed"):
+        if message["type"].endswith(".failed") and self.raises:
             raise Refused(message["message"])
 
 

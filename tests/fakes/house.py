@@ -160,16 +160,19 @@ def url(name: str) -> str:
 
 
 @asynccontextmanager
-async def scene_in(data_dir: Path, nursery: trio.Nursery, **settings: Any) -> AsyncIterator[Scene]:
-    """A house that runs in *nursery* until the end of the block."""
+async def scene_in(data_dir: Path, **settings: Any) -> AsyncIterator[Scene]:
+    """A house that stands until the end of the block."""
     store = await open_store("sqlite::memory:", data_dir=data_dir, run_in_thread=run_inline)
     upstream = FakeUpstream()
     world = World(now=lambda: NOW, rng=random.Random(1))
-    house = await open_house(
-        Settings(data_dir=data_dir, **settings), store, HttpSurveyor(upstream), world=world
-    )
-    await nursery.start(house.run)
     try:
-        yield Scene(house, upstream, Exchange(house, upstream, "this-instance"))
+        house = await open_house(
+            Settings(data_dir=data_dir, **settings), store, HttpSurveyor(upstream), world=world
+        )
+        async with trio.open_nursery() as nursery:
+            await nursery.start(house.run)
+            yield Scene(house, upstream, Exchange(house, upstream, "this-instance"))
+            house.close()
     finally:
-        house.close()
+        with trio.CancelScope(shield=True):  # it is in memory, and takes no time
+            await store.close()

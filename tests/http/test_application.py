@@ -55,7 +55,8 @@ async def test_a_streamed_chat_comes_as_it_is_made(served: Served) -> None:
     assert reply.body == wire(says("A"), says("B"), finish())
     assert reply.headers["content-type"] == "text/event-stream"
     head, first, second, *_ = reply.times
-    assert (first - head, second - first) == (0, pytest.approx(1))
+    assert first == head
+    assert second - first == pytest.approx(1)
     assert reply.complete
 
 
@@ -411,11 +412,81 @@ async def test_an_actor_that_dies_stops_the_server_visibly(
     assert started["type"] == "lifespan.startup.complete"
     assert failed["type"] == "lifespan.shutdown.failed"
     assert "what is this?" in failed["message"]
-    assert served.lifespan.error is not None, "it is raised again, for hypercorn to log"
+    assert served.lifespan.error is not None
     assert isinstance(served.app.crash, AssertionError)
     assert "an actor died" in capsys.readouterr().err
     assert served.upstream.closed
     assert (await served("GET", "/ready")).status == 503
+
+
+async def test_a_server_that_only_takes_note_gets_the_crash_itself(served: Served) -> None:
+    served.lifespan.raises = False
+    served.app.house.journal._mailbox.tell("what is this?")  # type: ignore[arg-type]
+    await served.lifespan.until_ended()
+
+    assert served.lifespan.said[1]["type"] == "lifespan.shutdown.failed"
+    assert isinstance(served.lifespan.error, BaseExceptionGroup)
+    assert served.lifespan.error.subgroup(AssertionError) is not None
+
+
+async def test_a_crash_ends_the_requests_that_run(served: Served) -> None:
+    await served.scene.endpoint("a", slots=1)
+    served.scene.on("a", replies(json_answer(completion()), after_s=3))
+    running, waiting = [
+        served.begin(served.request("POST", "/v1/chat/completions", chat())) for _ in range(2)
+    ]
+    await trio.testing.wait_all_tasks_blocked()
+
+    served.app.house.admission._mailbox.tell("what is this?")  # type: ignore[arg-type]
+    await served.lifespan.until_ended()
+    for request in (running, waiting):
+        await request.over.wait()
+
+    assert sorted(request.status for request in (running, waiting)) == [200, 503]
+
+
+async def test_an_unexpected_fault_at_the_start_is_reported_and_logged(
+    unstarted: Served,
+    nursery: trio.Nursery,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def breaks(*_: object, **__: object) -> None:
+        await trio.lowlevel.checkpoint()
+        raise RuntimeError("what is this?")
+
+    monkeypatch.setattr("llmlb.http.application.open_store", breaks)
+    await unstarted.lifespan.start(nursery)
+    await unstarted.lifespan.until_ended()
+
+    [said] = unstarted.lifespan.said
+    assert (said["type"], said["message"]) == ("lifespan.startup.failed", "what is this?")
+    assert "RuntimeError" in capsys.readouterr().err
+    assert unstarted.app.startup_error is None
+    assert unstarted.app.crash is None
+
+
+async def test_what_never_opened_closes_at_once(unstarted: Served) -> None:
+    await unstarted.app.close()
+    assert unstarted.app.startup_error is None
+
+
+async def test_a_disk_that_hangs_does_not_hold_up_the_stop_for_ever(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await served.scene.endpoint("a")
+    served.scene.on("a", json_answer(completion()))
+
+    async def hang(burst: object) -> None:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(served.app.house.store.statistics, "write", hang, raising=True)
+    await served.post("/v1/chat/completions", chat())
+    started_s = trio.current_time()
+    await served.lifespan.stop()
+
+    assert trio.current_time() - started_s <= 15
+    assert served.upstream.closed
 
 
 async def test_a_cancelled_server_is_no_crash(unstarted: Served) -> None:
@@ -443,6 +514,8 @@ async def test_management_and_inference_are_one_house(served: Served) -> None:
     form = json.dumps({"name": "a", "base_url": url("a")}).encode()
 
     assert (await served.post("/api/endpoints", form)).status == 201
+    [registered] = (await served("GET", "/v0/endpoints")).json["endpoints"]
+    assert (await served.post(f"/api/endpoints/{registered['id']}/test")).status == 200
     await trio.testing.wait_all_tasks_blocked()
     reply = await served.post("/v1/chat/completions", chat())
 

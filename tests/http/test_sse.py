@@ -101,6 +101,16 @@ def test_every_split_says_the_same(data: st.DataObject | None, stream: bytes) ->
 
 
 @given(data=st.data(), stream=streams, limit_bytes=st.integers(4, 60))
+def test_every_split_finds_the_same_whole_events(
+    data: st.DataObject, stream: bytes, limit_bytes: int
+) -> None:
+    def whole_ones(reads: list[bytes]) -> list[tuple[bytes | None, bytes]]:
+        return said([piece for piece in scanned(reads, limit_bytes)[0] if piece.whole])
+
+    assert whole_ones(data.draw(cut(stream))) == whole_ones([stream])
+
+
+@given(data=st.data(), stream=streams, limit_bytes=st.integers(4, 60))
 def test_what_is_held_is_bounded(data: st.DataObject, stream: bytes, limit_bytes: int) -> None:
     scanner = EventScanner(limit_bytes)
     for read in data.draw(cut(stream)):
@@ -109,7 +119,7 @@ def test_what_is_held_is_bounded(data: st.DataObject, stream: bytes, limit_bytes
 
 
 def test_an_event_as_long_as_the_limit_is_still_whole() -> None:
-    event = b"data: " + b"x" * 54 + b"\n\n"
+    event = b"data: " + b"x" * 52 + b"\n\n"
     pieces, _ = scanned([event[:20], event[20:60], event[60:]], limit_bytes=60)
 
     assert pieces == [Piece(event, whole=True)]

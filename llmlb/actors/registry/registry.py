@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
@@ -13,6 +12,7 @@ import structlog
 import trio
 
 from llmlb.actors.mailbox import ActorGone, Mailbox
+from llmlb.actors.registry.changes import changed, refuse_duplicate, watched_otherwise
 from llmlb.actors.registry.messages import (
     Change,
     Described,
@@ -28,7 +28,8 @@ from llmlb.actors.registry.messages import (
     Written,
 )
 from llmlb.actors.registry.neighbours import EndpointStore, Listener
-from llmlb.errors import Conflict, LbError, NotFound
+from llmlb.actors.registry.writes import Writes
+from llmlb.errors import LbError, NotFound
 from llmlb.routing import Standings, after_probe, after_refusal, eligible, order
 from llmlb.types import (
     Api,
@@ -44,23 +45,6 @@ from llmlb.types import (
 log = structlog.get_logger()
 
 CLOSING_WRITE_LIMIT_S = 5.0
-
-
-@dataclass(slots=True)
-class _Writes:
-    """At most one write is under way, so the database sees changes in their order."""
-
-    waiting: deque[Mutation] = field(default_factory=deque)
-    current: Mutation | None = None
-    saving: frozenset[EndpointId] = frozenset()
-    unsaved: set[EndpointId] = field(default_factory=set)
-    """Endpoints whose observed part (status, models, …) is newer than the database."""
-    put_off: bool = False
-    """Saving them has failed: tried again with the next probe's answer, not before."""
-
-    @property
-    def busy(self) -> bool:
-        return self.current is not None or bool(self.saving)
 
 
 class EndpointRegistry:
@@ -85,7 +69,7 @@ class EndpointRegistry:
         self._store, self._listener = store, listener
         self._standings, self._now, self._clock = standings, now, clock
         self._endpoints = {e.id: e for e in endpoints}
-        self._writes = _Writes()
+        self._writes = Writes()
         self._catalog = Catalog.of(self._endpoints)
         self._turn = 0
         self._last_turn: dict[EndpointId, int] = {}
@@ -158,7 +142,7 @@ class EndpointRegistry:
             async with trio.open_nursery() as self._children:
                 self._publish()
                 for endpoint in self._endpoints.values():
-                    self._watch(endpoint)
+                    self._watch(endpoint, at_once=False)
                 await self._mailbox.serve(self._handle, task_status=task_status)
                 closing.deadline = trio.current_time() + CLOSING_WRITE_LIMIT_S
             unsaved = self._snapshots(self._writes.unsaved | self._writes.saving)
@@ -219,9 +203,9 @@ class EndpointRegistry:
         self._catalog = Catalog.of(self._endpoints)
         self._listener.catalog_changed(self._catalog)
 
-    def _watch(self, endpoint: Endpoint) -> None:
+    def _watch(self, endpoint: Endpoint, *, at_once: bool) -> None:
         if endpoint.mode is not Mode.DISABLED:
-            self._listener.watch(endpoint)
+            self._listener.watch(endpoint, at_once=at_once)
 
     # -- the operator's changes: checked, written, then applied, one at a time
 
@@ -245,37 +229,21 @@ class EndpointRegistry:
         """The write that *mutation* needs. Raises the LbError that refuses it."""
         match mutation:
             case Register(endpoint=endpoint):
-                self._refuse_duplicate(endpoint)
+                refuse_duplicate(endpoint, self._endpoints.values())
                 return lambda: self._store.insert(endpoint)
             case Update(endpoint_id=endpoint_id, change=change):
-                changed = self._changed(endpoint_id, change)
-                self._refuse_duplicate(changed)
-                return lambda: self._store.update(changed)
+                after = changed(self._get(endpoint_id), change)
+                refuse_duplicate(after, self._endpoints.values())
+                return lambda: self._store.update(after)
             case Remove(endpoint_id=endpoint_id):
                 self._get(endpoint_id)
                 return lambda: self._store.delete(endpoint_id)
-
-    def _changed(self, endpoint_id: EndpointId, change: Change) -> Endpoint:
-        before = self._get(endpoint_id)
-        after = change(before)
-        return after if after.is_same_server_as(before) else after.as_another_server()
 
     def _get(self, endpoint_id: EndpointId) -> Endpoint:
         try:
             return self._endpoints[endpoint_id]
         except KeyError:
             raise NotFound(f"There is no endpoint '{endpoint_id}'.") from None
-
-    def _refuse_duplicate(self, endpoint: Endpoint) -> None:
-        for other in self._endpoints.values():
-            if other.id == endpoint.id:
-                continue
-            if other.name == endpoint.name:
-                raise Conflict(f"The name '{endpoint.name}' is taken.", param="name")
-            if other.base_url == endpoint.base_url:
-                raise Conflict(
-                    f"'{other.name}' is already registered with this URL.", param="base_url"
-                )
 
     async def _write(self, work: Callable[[], Awaitable[None]]) -> None:
         error = await _refusal_of(work())
@@ -299,7 +267,7 @@ class EndpointRegistry:
             case Register(endpoint=endpoint, reply=reply):
                 self._endpoints[endpoint.id] = endpoint
                 self._publish()
-                self._watch(endpoint)
+                self._watch(endpoint, at_once=True)
                 reply.answer(endpoint)
             case Update(endpoint_id=endpoint_id, change=change, reply=reply):
                 reply.answer(self._apply(endpoint_id, change))
@@ -317,7 +285,7 @@ class EndpointRegistry:
     def _apply(self, endpoint_id: EndpointId, change: Change) -> Endpoint:
         before = self._endpoints[endpoint_id]
         # Again, on what has been observed since the write began.
-        after = self._changed(endpoint_id, change)
+        after = changed(before, change)
         self._endpoints[endpoint_id] = after
         self._publish()
         if not after.is_same_server_as(before):
@@ -325,8 +293,8 @@ class EndpointRegistry:
             self._listener.forget(endpoint_id)
         if after.mode is Mode.DISABLED:
             self._listener.unwatch(endpoint_id)
-        elif _watched_otherwise(before, after):
-            self._listener.watch(after)
+        elif watched_otherwise(before, after):
+            self._listener.watch(after, at_once=True)
         return after
 
     def _snapshots(self, endpoint_ids: Iterable[EndpointId]) -> list[Endpoint]:
@@ -340,11 +308,3 @@ async def _refusal_of(write: Awaitable[None]) -> LbError | None:
     except LbError as error:
         return error
     return None
-
-
-def _watched_otherwise(before: Endpoint, after: Endpoint) -> bool:
-    return (
-        not after.is_same_server_as(before)
-        or before.mode is Mode.DISABLED
-        or before.health_check_interval_s != after.health_check_interval_s
-    )

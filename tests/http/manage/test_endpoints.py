@@ -256,17 +256,19 @@ async def test_latency_and_totals_are_shown(api: Any) -> None:
     from llmlb.types import EndpointId
 
     endpoint = await api.registered()
+    known = api.house.registry.catalog.endpoints[EndpointId(endpoint["id"])]
     for outcome in (Outcome.SUCCEEDED, Outcome.FAILED, Outcome.CANCELLED):
         api.house.finished(
+            known,
             FinishedRequest(
-                EndpointId(endpoint["id"]),
+                known.id,
                 "tiny",
                 Api.CHAT_COMPLETIONS,
                 outcome,
                 api.house.world.now(),
                 123.4567,
                 usage=Usage(3, 4),
-            )
+            ),
         )
     await trio.testing.wait_all_tasks_blocked()
     shown = await api.shown(endpoint)
