@@ -32,7 +32,8 @@ from llmlb.http.attempts import Trail
 from llmlb.http.downstream import Downstream, Headers, Inbound, PeerGone
 from llmlb.http.openai.request import InferenceRequest, parse_request
 from llmlb.http.policy import refuse_loops
-from llmlb.http.relay import Patience, Relay, UsageRefused, as_error
+from llmlb.http.refusal import UsageRefused
+from llmlb.http.relay import Patience, Relay, as_error
 from llmlb.http.render import render_error
 from llmlb.http.upstream.client import INSTANCE_HEADER, UpstreamClient
 from llmlb.http.upstream.faults import UpstreamFault

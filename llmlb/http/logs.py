@@ -6,6 +6,11 @@ import logging
 import sys
 
 import structlog
+from structlog.tracebacks import ExceptionDictTransformer
+
+# Both would also show the local variables of every frame: requests, and keys among them.
+_AS_JSON = structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
+_AS_TEXT = structlog.dev.plain_traceback
 
 
 def configure_logging(level: str) -> None:
@@ -16,8 +21,10 @@ def configure_logging(level: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([] if on_terminal else [structlog.processors.dict_tracebacks]),
-            structlog.dev.ConsoleRenderer() if on_terminal else structlog.processors.JSONRenderer(),
+            *([] if on_terminal else [_AS_JSON]),
+            structlog.dev.ConsoleRenderer(exception_formatter=_AS_TEXT)
+            if on_terminal
+            else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]

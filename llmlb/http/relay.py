@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import trio
 
-from llmlb.errors import EndpointRefusal, LbError, OpenAIError, UpstreamError, UpstreamTimeout
+from llmlb.errors import LbError, UpstreamError, UpstreamTimeout
 from llmlb.http.downstream import Downstream, Head, Headers, PeerGone
-from llmlb.http.engines import is_request_fault
-from llmlb.http.openai.answer import read_answer, read_error
+from llmlb.http.openai.answer import read_answer
 from llmlb.http.openai.request import InferenceRequest
 from llmlb.http.openai.stream import StreamMeter
+from llmlb.http.refusal import refusal_of
 from llmlb.http.render import error_event
 from llmlb.http.sse import EventScanner, Piece
 from llmlb.http.upstream.client import UpstreamClient, UpstreamResponse
@@ -27,23 +27,10 @@ PLAIN_LIMIT_BYTES = 8 * 1024 * 1024
 WITHHELD_LIMIT_BYTES = 64 * 1024
 """A stream that has said this much without content has begun all the same."""
 
-ERROR_LIMIT_BYTES = 64 * 1024
-"""As much of an endpoint's error response is read."""
-
-RETRY_AFTER_LIMIT_S = 24 * 3600
-"""Whoever says more (or infinity) is not believed."""
-
 LINGER_S = 1.0
 """After `[DONE]` the endpoint has this long to end its body, so the connection can be kept."""
 
-_ABOUT_THE_ENDPOINT = frozenset({401, 403, 404, 405, 407, 408, 421, 425, 429})
-"""Those 4xx that say something of the endpoint; all others are about the request."""
-
 _PASSED_ON = ("content-type", "retry-after")
-
-
-class UsageRefused(Exception):
-    """The endpoint does not know `stream_options`, which the client never sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +130,7 @@ class Relay:
             self.endpoint, "POST", self.request.path, headers=self.outgoing, body=body
         ) as response:
             if response.status // 100 != 2:
-                await self._refused(response)
+                raise await refusal_of(response, self.endpoint, added_usage=self._added_usage)
             if not self.request.stream:
                 await self._pass_plain(response)
                 return
@@ -153,24 +140,6 @@ class Relay:
                     FaultKind.BAD_ANSWER, "The endpoint did not answer with an event stream."
                 )
             await self._pass_stream(response)
-
-    async def _refused(self, response: UpstreamResponse) -> None:
-        """Raise what a status other than 2xx means."""
-        status = response.status
-        said = read_error(status, await _read_up_to(response, ERROR_LIMIT_BYTES))
-        said = replace(said, message=_without_secrets(said.message, self.endpoint))
-        if status in (400, 422) and self._added_usage and _names_usage(said):
-            raise UsageRefused
-        if status // 100 == 4 and status not in _ABOUT_THE_ENDPOINT:
-            raise EndpointRefusal(status, said)
-        if is_request_fault(self.endpoint.engine, status, said.message):
-            raise EndpointRefusal(400, replace(said, type="invalid_request_error"))
-        raise UpstreamFault(
-            FaultKind.BAD_STATUS,
-            f"The endpoint answered {status}: {said.message}",
-            status=status,
-            retry_after_s=_seconds(response.headers.get("retry-after")),
-        )
 
     # -- a plain answer: whole, checked, then sent
 
@@ -269,20 +238,6 @@ def as_error(fault: UpstreamFault) -> LbError:
     return UpstreamError(str(fault))
 
 
-def _names_usage(said: OpenAIError) -> bool:
-    return any(
-        name in f"{said.message} {said.param}" for name in ("stream_options", "include_usage")
-    )
-
-
-def _without_secrets(message: str, endpoint: Endpoint) -> str:
-    """*message* as it may be shown and logged: some servers quote the key that they refuse."""
-    for secret in (endpoint.api_key, *(value for _, value in endpoint.extra_headers)):
-        if secret:
-            message = message.replace(secret, "***")
-    return message
-
-
 def _visible(pieces: Iterable[Piece], meter: StreamMeter, *, hide_usage: bool) -> bytes:
     """The bytes of *pieces* that are for the client; all of them go through the meter."""
     shown = []
@@ -310,21 +265,3 @@ async def _drain(chunks: AsyncIterator[bytes]) -> None:
     with trio.move_on_after(LINGER_S), suppress(UpstreamFault):  # nobody misses anything
         async for _ in chunks:
             return  # more after the end is no end
-
-
-async def _read_up_to(response: UpstreamResponse, limit_bytes: int) -> bytes:
-    held = bytearray()
-    async for chunk in response.chunks():
-        held += chunk
-        if len(held) >= limit_bytes:
-            break
-    return bytes(held[:limit_bytes])
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    """`Retry-After` in seconds; its other form, a date, is not worth a clock here."""
-    try:
-        seconds = float(retry_after or "")
-    except ValueError:
-        return None
-    return seconds if 0 <= seconds <= RETRY_AFTER_LIMIT_S else None

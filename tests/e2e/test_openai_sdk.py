@@ -56,7 +56,8 @@ def test_a_client_that_asks_for_usage_gets_it(client: OpenAI) -> None:
     stream = client.chat.completions.create(
         model="tiny-b",
         messages=HELLO,
-        max_tokens=8, extra_body=TO_THE_END,
+        max_tokens=8,
+        extra_body=TO_THE_END,
         stream=True,
         stream_options={"include_usage": True},
     )
@@ -67,9 +68,13 @@ def test_a_client_that_asks_for_usage_gets_it(client: OpenAI) -> None:
 
 
 def test_completions_plain_and_streamed(client: OpenAI) -> None:
-    plain = client.completions.create(model="tiny-a", prompt="once", max_tokens=4, extra_body=TO_THE_END)
+    plain = client.completions.create(
+        model="tiny-a", prompt="once", max_tokens=4, extra_body=TO_THE_END
+    )
     assert plain.choices[0].finish_reason == "length"
-    stream = client.completions.create(model="tiny-a", prompt="once", max_tokens=4, extra_body=TO_THE_END, stream=True)
+    stream = client.completions.create(
+        model="tiny-a", prompt="once", max_tokens=4, extra_body=TO_THE_END, stream=True
+    )
     assert list(stream)[-1].choices[0].finish_reason == "length"
 
 
@@ -87,7 +92,9 @@ async def test_the_asynchronous_client_plain_and_streamed(balancer: Balancer) ->
     async with AsyncOpenAI(
         base_url=f"{balancer.base_url}/v1", api_key="any", max_retries=0
     ) as client:
-        plain = await client.chat.completions.create(model="tiny-s", messages=HELLO, max_tokens=4, extra_body=TO_THE_END)
+        plain = await client.chat.completions.create(
+            model="tiny-s", messages=HELLO, max_tokens=4, extra_body=TO_THE_END
+        )
         assert plain.usage is not None
         stream = await client.chat.completions.create(
             model="tiny-s", messages=HELLO, max_tokens=4, extra_body=TO_THE_END, stream=True
@@ -110,8 +117,14 @@ def test_errors_raise_the_classes_that_the_sdk_has_for_them(client: OpenAI) -> N
 
 def test_what_was_served_is_counted_and_measured(client: OpenAI, balancer: Balancer) -> None:
     before = balancer.endpoints()["a"]
-    client.chat.completions.create(model="tiny-a", messages=HELLO, max_tokens=5, extra_body=TO_THE_END)
-    list(client.chat.completions.create(model="tiny-a", messages=HELLO, max_tokens=5, extra_body=TO_THE_END, stream=True))
+    client.chat.completions.create(
+        model="tiny-a", messages=HELLO, max_tokens=5, extra_body=TO_THE_END
+    )
+    list(
+        client.chat.completions.create(
+            model="tiny-a", messages=HELLO, max_tokens=5, extra_body=TO_THE_END, stream=True
+        )
+    )
     after = balancer.endpoints()["a"]
     assert after["successful_requests"] == before["successful_requests"] + 2
     assert after["total_output_tokens"] == before["total_output_tokens"] + 10
@@ -144,7 +157,9 @@ def test_a_killed_server_costs_no_request_that_had_not_begun_to_stream(
         if number == 30:
             fleet.s1.kill()
         if number % 2:
-            answer = client.chat.completions.create(model="tiny-s", messages=HELLO, max_tokens=24, extra_body=TO_THE_END)
+            answer = client.chat.completions.create(
+                model="tiny-s", messages=HELLO, max_tokens=24, extra_body=TO_THE_END
+            )
             if answer.choices[0].finish_reason != "length":
                 failures.append(f"{number}: {answer!r}")
             return
