@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 import trio
 
+from llmlb.accounting import FinishedRequest, Outcome, Totals
 from llmlb.actors.admission import AdmissionController
 from llmlb.actors.journal import Journal
 from llmlb.actors.latency import KnownLatency, LatencyTracker, Observed
@@ -19,16 +20,7 @@ from llmlb.actors.prober import DeviceProber, Surveyor
 from llmlb.actors.registry import EndpointRegistry
 from llmlb.settings import Settings
 from llmlb.store.opening import Store
-from llmlb.types import (
-    Catalog,
-    DeviceReport,
-    Endpoint,
-    EndpointId,
-    FinishedRequest,
-    Outcome,
-    Survey,
-    Totals,
-)
+from llmlb.types import Catalog, DeviceReport, Endpoint, EndpointId, Survey
 
 
 def utc_now() -> datetime:

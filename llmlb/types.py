@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NewType
 
 if TYPE_CHECKING:
@@ -254,113 +254,3 @@ class DeviceReport:
 
     info: DeviceInfo | None = None
     note: str | None = None
-
-
-class Outcome(StrEnum):
-    """How an attempt on one endpoint ended."""
-
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    """The client left, or the server stopped: says nothing of the endpoint."""
-    REFUSED = "refused"
-    """The endpoint found fault with the request itself."""
-
-
-@dataclass(slots=True, eq=False)
-class Lease:
-    """The right to run one request on one endpoint, held by one exchange.
-
-    A context manager. Releasing is synchronous, so that it works in a task that is being
-    cancelled, and only the first release counts.
-    """
-
-    serial: int
-    endpoint: Endpoint
-    arrival: int
-    """Place in the order of arrival; an exchange that asks again keeps it."""
-    _give_back: Callable[[int, Outcome], None] = field(repr=False)
-    outcome: Outcome = Outcome.CANCELLED
-    """Set by the holder before releasing."""
-    _released: bool = False
-
-    def release(self) -> None:
-        if not self._released:
-            self._released = True
-            self._give_back(self.serial, self.outcome)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.release()
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens of one request, as the endpoint counted them; None where it did not say."""
-
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    total_tokens: int | None = None
-
-    @property
-    def total(self) -> int:
-        """The total said, else the sum of the parts."""
-        if self.total_tokens is not None:
-            return self.total_tokens
-        return (self.input_tokens or 0) + (self.output_tokens or 0)
-
-
-@dataclass(frozen=True, slots=True)
-class FinishedRequest:
-    """What is recorded of one attempt on one endpoint."""
-
-    endpoint_id: EndpointId
-    model: str
-    api: Api
-    outcome: Outcome
-    finished_at: datetime
-    duration_ms: float
-    time_to_first_token_ms: float | None = None
-    usage: Usage = Usage()
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """What an endpoint (or one model of it, on one day) has done so far."""
-
-    total_requests: int = 0
-    successful_requests: int = 0
-    failed_requests: int = 0
-    cancelled_requests: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    total_tokens: int = 0
-    total_duration_ms: float = 0.0
-    """Of the successful ones."""
-
-    def plus(self, request: FinishedRequest) -> Totals:
-        """These totals with one more request."""
-        succeeded = request.outcome is Outcome.SUCCEEDED
-        return Totals(
-            total_requests=self.total_requests + 1,
-            successful_requests=self.successful_requests + succeeded,
-            failed_requests=self.failed_requests
-            + (request.outcome in (Outcome.FAILED, Outcome.REFUSED)),
-            cancelled_requests=self.cancelled_requests + (request.outcome is Outcome.CANCELLED),
-            input_tokens=self.input_tokens + (request.usage.input_tokens or 0),
-            output_tokens=self.output_tokens + (request.usage.output_tokens or 0),
-            total_tokens=self.total_tokens + request.usage.total,
-            total_duration_ms=self.total_duration_ms + (request.duration_ms if succeeded else 0.0),
-        )
-
-    def __add__(self, other: Totals) -> Totals:
-        return Totals(
-            *(getattr(self, name) + getattr(other, name) for name in Totals.__dataclass_fields__)
-        )

@@ -12,6 +12,7 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from llmlb import types
+from llmlb.accounting import FinishedRequest, Lease, Outcome, Totals, Usage
 from llmlb.types import (
     Api,
     Catalog,
@@ -20,13 +21,8 @@ from llmlb.types import (
     Endpoint,
     EndpointId,
     Engine,
-    FinishedRequest,
-    Lease,
     Model,
-    Outcome,
     Status,
-    Totals,
-    Usage,
     ema,
 )
 

@@ -12,10 +12,11 @@ from typing import Protocol, assert_never
 import structlog
 import trio
 
+from llmlb.accounting import FinishedRequest, Totals
 from llmlb.actors.mailbox import ActorGone, Ask, Mailbox
 from llmlb.errors import LbError
 from llmlb.store.burst import Burst, StatKey
-from llmlb.types import Api, EndpointId, FinishedRequest, Totals
+from llmlb.types import Api, EndpointId
 
 log = structlog.get_logger()
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
+from llmlb.accounting import Lease
 from llmlb.errors import (
     LbError,
     ModelNotFound,
@@ -16,7 +17,7 @@ from llmlb.errors import (
 )
 from llmlb.http.downstream import Headers
 from llmlb.http.upstream.faults import FaultKind, UpstreamFault
-from llmlb.types import Endpoint, EndpointId, Lease
+from llmlb.types import Endpoint, EndpointId
 
 _REQUEST_MAY_BE_POISON = frozenset({500})
 """Statuses that may be the request's doing. 429, 502, 503, 504 are the endpoint's own."""

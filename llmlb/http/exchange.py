@@ -8,6 +8,7 @@ from typing import assert_never
 import structlog
 import trio
 
+from llmlb.accounting import FinishedRequest, Lease, Outcome
 from llmlb.actors.admission import (
     CapacityExceeded,
     Closed,
@@ -38,7 +39,7 @@ from llmlb.http.render import render_error
 from llmlb.http.upstream.client import INSTANCE_HEADER, UpstreamClient
 from llmlb.http.upstream.faults import UpstreamFault
 from llmlb.routing import admission_control
-from llmlb.types import Api, Endpoint, FinishedRequest, Lease, Outcome
+from llmlb.types import Api, Endpoint
 
 log = structlog.get_logger()
 

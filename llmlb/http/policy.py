@@ -6,6 +6,7 @@ import ipaddress
 import re
 import uuid
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from llmlb.errors import HeadersTooLarge, LoopDetected, SetupRequired
 from llmlb.http.upstream.client import INSTANCE_HEADER
@@ -36,15 +37,29 @@ def refuse_large_headers(headers: Mapping[str, str]) -> None:
 def refuse_strangers(local: str | None, peer: str | None, headers: Mapping[str, str]) -> None:
     """Let only this machine itself in, as long as there are no users and keys.
 
-    Both ends of the connection have to be loopback, and nobody may have forwarded it.
-    Raises SetupRequired.
+    Both ends of the connection have to be loopback, nobody may have forwarded it, and no page
+    of another site may have sent it through a browser on this machine. Raises SetupRequired.
     """
     forwarded = any(_FORWARDING.fullmatch(name) for name in headers)
-    if is_loopback(local) and is_loopback(peer) and not forwarded:
+    if is_loopback(local) and is_loopback(peer) and not (forwarded or _from_elsewhere(headers)):
         return
     raise SetupRequired(
         "This balancer has no users and keys yet, so it serves only the machine it runs on."
     )
+
+
+def _from_elsewhere(headers: Mapping[str, str]) -> bool:
+    """Whether a browser says that the page behind the request is not this machine's."""
+    if headers.get("sec-fetch-site") == "cross-site":
+        return True
+    origin = headers.get("origin")
+    if origin is None:
+        return False
+    try:
+        host = urlsplit(origin).hostname
+    except ValueError:
+        return True
+    return host != "localhost" and not is_loopback(host)
 
 
 def refuse_loops(headers: Mapping[str, str], instance_id: str) -> None:

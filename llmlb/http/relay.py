@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import trio
 
+from llmlb.accounting import Usage
 from llmlb.errors import LbError, UpstreamError, UpstreamTimeout
 from llmlb.http.downstream import Downstream, Head, Headers, PeerGone
 from llmlb.http.openai.answer import read_answer
@@ -19,7 +20,7 @@ from llmlb.http.render import error_event
 from llmlb.http.sse import EventScanner, Piece
 from llmlb.http.upstream.client import UpstreamClient, UpstreamResponse
 from llmlb.http.upstream.faults import FaultKind, UpstreamFault
-from llmlb.types import Endpoint, Usage
+from llmlb.types import Endpoint
 
 PLAIN_LIMIT_BYTES = 8 * 1024 * 1024
 """A plain answer up to this size is read whole and checked before any of it is sent."""

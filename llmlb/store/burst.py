@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import NamedTuple
 
-from llmlb.types import Api, EndpointId, Totals
+from llmlb.accounting import Totals
+from llmlb.types import Api, EndpointId
 
 
 class StatKey(NamedTuple):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import structlog
 from pypika import CustomFunction, Query, Table
 
+from llmlb.accounting import Totals
 from llmlb.store.burst import Burst, StoredLatency
 from llmlb.store.columns import number_of
 from llmlb.store.database import Database, Transaction
 from llmlb.store.endpoints import ENDPOINTS
 from llmlb.store.sql import VALUE, insert, sql, update_by
-from llmlb.types import Api, EndpointId, Totals
+from llmlb.types import Api, EndpointId
 
 log = structlog.get_logger()
 

@@ -11,23 +11,13 @@ from typing import Any
 import pytest
 import trio
 
+from llmlb.accounting import FinishedRequest, Outcome, Totals, Usage
 from llmlb.actors.admission import AdmissionController
 from llmlb.actors.registry import EndpointRegistry
 from llmlb.errors import LbError, NotFound
 from llmlb.routing import Measured, Standings
 from llmlb.store.burst import Burst, StatKey
-from llmlb.types import (
-    Api,
-    Catalog,
-    Endpoint,
-    EndpointId,
-    FinishedRequest,
-    Model,
-    Outcome,
-    Status,
-    Totals,
-    Usage,
-)
+from llmlb.types import Api, Catalog, Endpoint, EndpointId, Model, Status
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 CHAT = Api.CHAT_COMPLETIONS

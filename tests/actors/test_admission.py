@@ -9,6 +9,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from llmlb.accounting import Lease, Outcome
 from llmlb.actors.admission import (
     AdmissionController,
     CapacityExceeded,
@@ -21,7 +22,7 @@ from llmlb.actors.admission import (
 )
 from llmlb.actors.mailbox import ActorGone
 from llmlb.routing import AcceptWithDelay, AdmissionDecision, Reject, admission_control
-from llmlb.types import Lease, Mode, Outcome, Status
+from llmlb.types import Mode, Status
 from tests.actors.conftest import CHAT, Latencies, catalog, endpoint, initialising
 
 

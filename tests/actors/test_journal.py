@@ -10,11 +10,12 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from llmlb.accounting import Outcome, Totals
 from llmlb.actors.journal import CLOSING_WRITE_LIMIT_S, Journal
 from llmlb.actors.mailbox import ActorGone
 from llmlb.errors import StoreUnavailable
 from llmlb.store.burst import StatKey
-from llmlb.types import Api, EndpointId, Outcome, Totals
+from llmlb.types import Api, EndpointId
 from tests.actors.conftest import A_ID, CHAT, FakeBurstStore, finished, tokens
 
 FULL = StoreUnavailable("The database is not available (its disk is full).")

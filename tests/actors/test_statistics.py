@@ -9,10 +9,11 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from llmlb.accounting import Outcome, Totals, Usage
 from llmlb.actors.journal import Journal
 from llmlb.actors.latency import LatencyTracker, Observed, Sample
 from llmlb.routing import after_probe
-from llmlb.types import Outcome, Status, Totals, Usage
+from llmlb.types import Status
 from tests.actors.conftest import A_ID, CHAT, NOW, FakeBurstStore, endpoint, finished, tokens
 
 

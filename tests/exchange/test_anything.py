@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
+from llmlb.accounting import Totals
 from llmlb.http.relay import WITHHELD_LIMIT_BYTES as LONGEST
 from llmlb.http.sse import EventScanner, data_of
-from llmlb.types import Totals
 from tests.fakes.downstream import FakeDownstream
 from tests.fakes.house import Scene, scene_in
 from tests.fakes.openai import chat, chunk, completion, event, finish, role, says, usage_alone

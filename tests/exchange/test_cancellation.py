@@ -10,7 +10,7 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from llmlb.types import Totals
+from llmlb.accounting import Totals
 from tests.fakes.downstream import FakeDownstream
 from tests.fakes.house import Scene, scene_in
 from tests.fakes.openai import DONE, chat, completion, finish, role, says

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from llmlb.types import Totals
+from llmlb.accounting import Totals
 from tests.fakes.downstream import FakeDownstream
 from tests.fakes.house import Scene
 from tests.fakes.openai import chat, completion, finish, role, says

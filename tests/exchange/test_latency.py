@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from llmlb.types import FinishedRequest, Totals
+from llmlb.accounting import FinishedRequest, Totals
 from tests.fakes.downstream import FakeDownstream
 from tests.fakes.house import CHAT, COMPLETIONS, EMBEDDINGS, NOW, Scene
 from tests.fakes.openai import (

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from llmlb.types import Api, Totals
+from llmlb.accounting import Totals
+from llmlb.types import Api
 from tests.fakes.house import CHAT, COMPLETIONS, EMBEDDINGS, PATHS, Scene, url
 from tests.fakes.openai import chat, completion, counted
 from tests.fakes.upstream import Answer, json_answer

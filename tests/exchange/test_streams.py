@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llmlb.types import Totals
+from llmlb.accounting import Totals
 from tests.fakes.downstream import FakeDownstream
 from tests.fakes.house import COMPLETIONS, Scene
 from tests.fakes.openai import (

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import trio
 import trio.testing
 
+from llmlb.accounting import Totals
 from llmlb.house import House, World, open_house
 from llmlb.http.downstream import Inbound, PeerGone
 from llmlb.http.engines.surveyor import HttpSurveyor
@@ -20,7 +21,7 @@ from llmlb.http.exchange import Exchange
 from llmlb.routing import Measured
 from llmlb.settings import Settings
 from llmlb.store.opening import open_store
-from llmlb.types import Api, Endpoint, EndpointId, Status, Totals
+from llmlb.types import Api, Endpoint, EndpointId, Status
 from tests.fakes.downstream import FakeDownstream
 from tests.fakes.openai import chat
 from tests.fakes.upstream import Answer, FakeUpstream, Handler, SeenCall, replies

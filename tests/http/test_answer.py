@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmlb.accounting import Usage
 from llmlb.errors import EndpointRefusal
 from llmlb.http.openai.answer import read_answer, read_error, read_usage
 from llmlb.http.render import error_body
 from llmlb.http.upstream.faults import FaultKind, UpstreamFault
-from llmlb.types import Api, Usage
+from llmlb.types import Api
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -109,3 +109,31 @@ def test_a_loop_is_seen_anywhere_in_the_chain(chain: str, loop: bool) -> None:
 
 def test_without_a_chain_there_is_no_loop() -> None:
     refuse_loops({}, "me")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "http://evil.example"},
+        {"origin": "http://localhost.evil.example:32768"},
+        {"origin": "http://[not-an-address"},
+        {"origin": "null"},
+        {"sec-fetch-site": "cross-site"},
+    ],
+)
+def test_a_page_of_another_site_is_a_stranger(headers: dict[str, str]) -> None:
+    with pytest.raises(SetupRequired):
+        refuse_strangers(LOCAL, LOCAL, headers)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "http://localhost:3000", "sec-fetch-site": "same-site"},
+        {"origin": "http://127.0.0.1:32768", "sec-fetch-site": "same-origin"},
+        {"origin": "http://[::1]:8080"},
+        {"sec-fetch-site": "none"},
+    ],
+)
+def test_a_page_of_this_machine_is_served(headers: dict[str, str]) -> None:
+    refuse_strangers(LOCAL, LOCAL, headers)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmlb.accounting import Usage
 from llmlb.http.openai.stream import StreamMeter
 from llmlb.http.sse import EventScanner, Piece
-from llmlb.types import Usage
 from tests.fakes.openai import DONE, chunk, counted, event, finish, role, says, usage_alone
 
 STREAM = [

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmlb.accounting import Totals
 from llmlb.errors import StoreUnavailable
 from llmlb.store.burst import Burst, StatKey, StoredLatency
 from llmlb.store.connection import connect, prepare
 from llmlb.store.database import transaction
 from llmlb.store.opening import Store
 from llmlb.store.statistics import _totals, _write
-from llmlb.types import Api, EndpointId, Totals
+from llmlb.types import Api, EndpointId
 from tests.store.conftest import NOW, MakeEndpoint, OpenStore
 
 ONE = Totals(3, 2, 1, 0, 100, 50, 150, 12.5)

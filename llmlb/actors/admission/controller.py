@@ -11,6 +11,7 @@ from typing import assert_never
 
 import trio
 
+from llmlb.accounting import Lease, Outcome
 from llmlb.actors.admission.line import Line
 from llmlb.actors.admission.messages import (
     CatalogChanged,
@@ -45,7 +46,7 @@ from llmlb.routing import (
     order,
     retry_after_s,
 )
-from llmlb.types import Api, Catalog, Endpoint, EndpointId, Lease, Mode, Outcome
+from llmlb.types import Api, Catalog, Endpoint, EndpointId, Mode
 
 SMALLEST_GRADED_LIMIT = 5
 """Below this many places the steps of admission control would be fractions of a place."""

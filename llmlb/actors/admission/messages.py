@@ -6,10 +6,11 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
+from llmlb.accounting import Outcome
 from llmlb.actors.admission.results import WaitResult
 from llmlb.actors.mailbox import Ask
 from llmlb.routing import AdmissionDecision
-from llmlb.types import Api, Catalog, EndpointId, Outcome
+from llmlb.types import Api, Catalog, EndpointId
 
 Decide = Callable[[int, int], AdmissionDecision]
 """Judges one more waiter by (waiters, limit); see `routing.admission_control`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llmlb.types import Lease
+from llmlb.accounting import Lease
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from llmlb.types import DeviceInfo, Endpoint, EndpointId, Mode, Model, Status, Totals
+from llmlb.accounting import Totals
+from llmlb.types import DeviceInfo, Endpoint, EndpointId, Mode, Model, Status
 
 if TYPE_CHECKING:
     from llmlb.actors.admission.controller import AdmissionStatistics

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from llmlb.accounting import Usage
 from llmlb.errors import OpenAIError
 from llmlb.http.upstream.faults import FaultKind, UpstreamFault
-from llmlb.types import Api, Usage
+from llmlb.types import Api
 
 _LIST_OF_RESULTS = {
     Api.CHAT_COMPLETIONS: "choices",

@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from llmlb.accounting import Usage
 from llmlb.http.openai.answer import read_error, read_usage
 from llmlb.http.sse import Piece, data_of, type_of
-from llmlb.types import Usage
 
 _TELLING = re.compile(
     rb'"(?:finish_reason"\s*:\s*"|usage"\s*:\s*\{|error"\s*:\s*["{]|object"\s*:\s*"error")'

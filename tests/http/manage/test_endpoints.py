@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import trio
 
+from llmlb.accounting import FinishedRequest, Lease, Outcome, Usage
 from llmlb.actors.admission.results import Ready
-from llmlb.types import Api, FinishedRequest, Lease, Outcome, Usage
+from llmlb.types import Api
 
 UNKNOWN = "00000000-0000-0000-0000-00000000ffff"
 
