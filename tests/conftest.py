@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -31,3 +32,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             continue
         if item.path.is_relative_to(here) and item.path.relative_to(here).parts[0] in VIRTUAL:
             item.add_marker(pytest.mark.trio(run=run_in_virtual_time))
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported stays: no garbage collection need look at it again."""
+    gc.collect()
+    gc.freeze()

@@ -9,6 +9,7 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 from openai.types.chat import ChatCompletionMessageParam
 
+from tests.e2e.conftest import StartBalancer
 from tests.e2e.fleet import Balancer, Fleet
 
 TO_THE_END = {"ignore_eos": True}
@@ -185,3 +186,16 @@ def test_a_killed_server_costs_no_request_that_had_not_begun_to_stream(
     finally:
         fleet.ensure_running()
     balancer.wait_until_status("online", "s1")
+
+
+def test_the_bare_hypercorn_command_serves_the_same(
+    fleet: Fleet, start_balancer: StartBalancer
+) -> None:
+    balancer = start_balancer(face="hypercorn")
+    balancer.register_all(fleet.a)
+    client = OpenAI(base_url=f"{balancer.base_url}/v1", api_key="any", max_retries=0)
+    stream = client.chat.completions.create(
+        model="tiny-a", messages=HELLO, max_tokens=6, extra_body=TO_THE_END, stream=True
+    )
+    assert list(stream)[-1].choices[0].finish_reason == "length"
+    assert balancer.stop() == 0
