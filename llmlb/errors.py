@@ -83,6 +83,12 @@ class MissingField(InvalidRequest):
     _code = "missing_field"
 
 
+class UnsupportedCapability(InvalidRequest):
+    """The model cannot do what is asked of it."""
+
+    _code = "unsupported_capability"
+
+
 class SetupRequired(LbError):
     """There is no administrator yet, so only this machine itself is served."""
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import quote
 
-from pydantic import BeforeValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, IPvAnyNetwork, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from llmlb.errors import StartupError
 
@@ -19,6 +19,16 @@ MIB = 1024 * 1024
 
 def _in_lower_case(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
+
+
+def _networks(value: object) -> object:
+    """`10.0.0.0/8, ::1` as it stands in an environment variable; the rest is for pydantic."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Networks = Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(_networks)]
 
 
 class Settings(BaseSettings):
@@ -63,6 +73,10 @@ class Settings(BaseSettings):
     first_token_timeout_s: float = Field(300.0, gt=0, le=86_400)
     token_gap_timeout_s: float = Field(120.0, gt=0, le=86_400)
     stream_timeout_s: float = Field(3600.0, gt=0, le=604_800)
+
+    image_fetch: Literal["off", "passthrough", "inline"] = Field("passthrough")
+    image_fetch_allow: Networks = Field(())
+    """Besides public addresses, what `inline` may fetch from."""
 
     @property
     def data_path(self) -> Path:

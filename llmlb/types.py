@@ -118,6 +118,8 @@ class Model:
     capabilities: frozenset[Capability] = frozenset({Capability.CHAT_COMPLETION})
     max_tokens: int | None = None
     """Context length in tokens; None where the endpoint does not tell."""
+    perhaps: frozenset[Capability] = frozenset()
+    """What it may be able to do, or not: neither the endpoint nor the name tells."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="0 means any free port")
     parser.add_argument("--alias", help="the model's id; by default the file's name")
     parser.add_argument("--slots", type=int, default=4, help="requests that run at once")
+    parser.add_argument(
+        "--context", type=int, default=CONTEXT_TOKENS_PER_SLOT, help="tokens of each slot"
+    )
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--embeddings", action="store_true", help="serve embeddings")
     return parser.parse_args(arguments)
 
@@ -95,8 +99,8 @@ def _parameters(library: ModuleType, options: argparse.Namespace) -> Any:  # noq
     parameters.port = options.port
     parameters.model_alias = {options.alias or options.model.name}
     parameters.n_parallel = options.slots
-    parameters.n_ctx = options.slots * CONTEXT_TOKENS_PER_SLOT  # llama.cpp divides it
-    parameters.cpuparams.n_threads = 1
+    parameters.n_ctx = options.slots * options.context  # llama.cpp divides it
+    parameters.cpuparams.n_threads = options.threads
     parameters.warmup = False
     if options.embeddings:
         parameters.embedding = True

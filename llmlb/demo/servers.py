@@ -26,12 +26,19 @@ class LlamaServer:
     slots: int = 4
     embeddings: bool = False
     projector_file: Path | None = None
+    context_tokens: int | None = None
+    """Of each slot; None leaves it to the server."""
+    threads: int = 1
 
     def command(self, port: int = 0) -> tuple[str, ...]:
         """How to start it; port 0 means any free one."""
         words = [sys.executable, "-m", "llmlb.demo.llamacpp_server"]
         words += ["--model", str(self.model_file), "--alias", self.alias]
         words += ["--port", str(port), "--slots", str(self.slots)]
+        if self.context_tokens is not None:
+            words += ["--context", str(self.context_tokens)]
+        if self.threads != 1:
+            words += ["--threads", str(self.threads)]
         if self.embeddings:
             words.append("--embeddings")
         if self.projector_file is not None:

@@ -27,7 +27,10 @@ from llmlb.http.manage.later import not_built_yet
 from llmlb.http.openai.routes import inference
 from llmlb.http.status import status
 from llmlb.http.upstream.client import UpstreamClient
+from llmlb.http.upstream.guarded import GuardedNetwork
 from llmlb.http.upstream.httpx_client import HttpxUpstreamClient
+from llmlb.http.vision.gate import ImageGate
+from llmlb.http.vision.remote import ImageFetch, RemoteImages
 from llmlb.settings import Settings, load_settings
 from llmlb.store.database import ThreadRunner
 from llmlb.store.opening import open_store
@@ -138,7 +141,18 @@ class LlmlbApp(QuartTrio):
                 world=self._world,
                 drop_connections=lambda gone: self.nursery.start_soon(client.forget, gone),
             )
-            self._exchange = Exchange(house, client, self.instance_id)
+            images = HttpxUpstreamClient(
+                instance_id=self.instance_id,
+                connect_timeout_s=settings.connect_timeout_s,
+                network=GuardedNetwork(settings.image_fetch_allow),
+            )
+            held.push_async_callback(_even_if_cancelled, images.aclose)
+            gate = ImageGate(
+                RemoteImages(ImageFetch(settings.image_fetch), images),
+                self.body_budget,
+                self._run_in_thread,
+            )
+            self._exchange = Exchange(house, client, gate, self.instance_id)
             self._house, self.served = house, True
             try:
                 await house.run(task_status=task_status)

@@ -38,6 +38,7 @@ from llmlb.http.relay import Patience, Relay, as_error
 from llmlb.http.render import render_error
 from llmlb.http.upstream.client import INSTANCE_HEADER, UpstreamClient
 from llmlb.http.upstream.faults import UpstreamFault
+from llmlb.http.vision.gate import ImageGate
 from llmlb.routing import admission_control
 from llmlb.types import Api, Endpoint
 
@@ -59,6 +60,7 @@ class Exchange:
 
     house: House
     client: UpstreamClient
+    images: ImageGate
     instance_id: str
     _unmetered: set[tuple[str, str]] = field(default_factory=set)
     """Endpoints (id, URL) that refuse to be asked for usage; bounded by their number."""
@@ -97,6 +99,20 @@ class Exchange:
         trail.model = request.model
         if not self.house.open:
             raise _shutting_down()
+        if api is not Api.CHAT_COMPLETIONS:
+            await self._try_endpoints(request, inbound, downstream, trail)
+            return
+        offering = self.house.registry.catalog.offering(request.model)
+        async with self.images.settled(inbound.body, request.model, offering) as settled:
+            trail.excluded |= settled.without
+            if settled.body is not inbound.body:
+                request = parse_request(api, inbound.path, settled.body)
+            await self._try_endpoints(request, inbound, downstream, trail)
+
+    async def _try_endpoints(
+        self, request: InferenceRequest, inbound: Inbound, downstream: Downstream, trail: Trail
+    ) -> None:
+        """Give one endpoint after the other its chance, until one has answered."""
         while True:
             with await self._admitted(request, trail) as lease:
                 try:

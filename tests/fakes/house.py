@@ -15,9 +15,12 @@ import trio.testing
 
 from llmlb.accounting import Totals
 from llmlb.house import House, World, open_house
+from llmlb.http.bodies import BodyBudget
 from llmlb.http.downstream import Inbound, PeerGone
 from llmlb.http.engines.surveyor import HttpSurveyor
 from llmlb.http.exchange import Exchange
+from llmlb.http.vision.gate import ImageGate
+from llmlb.http.vision.remote import ImageFetch, RemoteImages
 from llmlb.routing import Measured
 from llmlb.settings import Settings
 from llmlb.store.opening import open_store
@@ -172,7 +175,12 @@ async def scene_in(data_dir: Path, **settings: Any) -> AsyncIterator[Scene]:
         )
         async with trio.open_nursery() as nursery:
             await nursery.start(house.run)
-            yield Scene(house, upstream, Exchange(house, upstream, "this-instance"))
+            gate = ImageGate(
+                RemoteImages(ImageFetch(house.settings.image_fetch), upstream),
+                BodyBudget(house.settings.body_memory_bytes),
+                run_inline,
+            )
+            yield Scene(house, upstream, Exchange(house, upstream, gate, "this-instance"))
             house.close()
     finally:
         with trio.CancelScope(shield=True):  # it is in memory, and takes no time

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import re
+
 from llmlb.http.engines.foreign import JsonObject, count, mapping, words
 from llmlb.types import Capability, Model
 
 CHAT = frozenset({Capability.CHAT_COMPLETION})
 VISION = frozenset({Capability.CHAT_COMPLETION, Capability.IMAGE_UNDERSTANDING})
 EMBEDDINGS = frozenset({Capability.EMBEDDINGS})
+
+EVERYTHING = frozenset(Capability)
+NOTHING_MORE: frozenset[Capability] = frozenset()
+
+_TEXT_ONLY = re.compile(
+    r"(llama-?2|llama-?3|llama-?3\.1|llama-?3\.3|codellama|mistral-7b|mistral-nemo|mixtral|qwen2|qwen2\.5"
+    r"|phi-?2|phi-?3|phi-?4|deepseek-(r1|v2|v3|coder)|tinyllama|gpt-3\.5|gpt-oss)(?![a-z0-9.])",
+    re.ASCII,
+)
+"""Families of which every model (that is not named for its eyes or ears) reads text alone."""
+
+_MORE_THAN_TEXT = re.compile(r"vision|multimodal|omni|audio|llava|[-_]v(l|lm)?([-_:.]|$)")
 
 _CONTEXT_FIELDS = ("max_model_len", "context_length", "context_window", "max_context_length")
 
@@ -24,6 +38,19 @@ def by_name(model_id: str) -> frozenset[Capability]:
     return CHAT
 
 
+def perhaps_by_name(model_id: str) -> frozenset[Capability]:
+    """What else a model may be able to do, of which only the name is known.
+
+    Many vision models have names that say nothing (gemma-3, pixtral), so an image must not be
+    refused for want of a hint; only where the name belongs to a family that is text only.
+    """
+    segment = model_id.rsplit("/", 1)[-1].lower()
+    sure = by_name(model_id)
+    if sure != CHAT or (_TEXT_ONLY.match(segment) and not _MORE_THAN_TEXT.search(segment)):
+        return NOTHING_MORE
+    return EVERYTHING - sure
+
+
 def with_vision(model_id: str, *, vision: bool) -> frozenset[Capability]:
     """The capabilities of a model of which it is known whether it takes images."""
     if vision:
@@ -31,8 +58,8 @@ def with_vision(model_id: str, *, vision: bool) -> frozenset[Capability]:
     return by_name(model_id) - {Capability.IMAGE_UNDERSTANDING}
 
 
-def said(model_id: str, entry: JsonObject) -> frozenset[Capability]:
-    """The capabilities by an entry of /v1/models, where it says them, else by its name.
+def said(entry: JsonObject, model_id: str) -> frozenset[Capability] | None:
+    """The capabilities by an entry of /v1/models, or None where it does not say them.
 
     Said as `architecture.input_modalities` (llama.cpp, OpenRouter), or as an object
     `capabilities` of our own names and booleans (another llmlb).
@@ -44,11 +71,19 @@ def said(model_id: str, entry: JsonObject) -> frozenset[Capability]:
     inputs = words(mapping(entry.get("architecture")).get("input_modalities"))
     if inputs:
         return with_vision(model_id, vision="image" in inputs)
-    return by_name(model_id)
+    return None
+
+
+def described(model_id: str, entry: JsonObject, max_tokens: int | None) -> Model:
+    """A model by what its entry says of it, else by its name."""
+    capabilities = said(entry, model_id)
+    if capabilities is not None:
+        return Model(model_id, capabilities, max_tokens)
+    return Model(model_id, by_name(model_id), max_tokens, perhaps_by_name(model_id))
 
 
 def plain_model(model_id: str, entry: JsonObject) -> Model:
     """A model by its entry alone, in the fields that OpenAI-compatible servers share."""
     sizes = (count(entry.get(field)) for field in _CONTEXT_FIELDS)
     max_tokens = next((size for size in sizes if size is not None), None)
-    return Model(model_id, said(model_id, entry), max_tokens)
+    return described(model_id, entry, max_tokens)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from llmlb.http.engines.capabilities import said
+from llmlb.http.engines.capabilities import described
 from llmlb.http.engines.engine import FaultTable
 from llmlb.http.engines.foreign import JsonObject, count, mapping
 from llmlb.http.engines.inquiry import Inquiry
@@ -46,4 +46,4 @@ def _model(model_id: str, entry: JsonObject) -> Model:
     meta = mapping(entry.get("meta"))
     # n_ctx is the context of one slot, which is what one request gets.
     max_tokens = count(meta.get("n_ctx")) or count(meta.get("n_ctx_train"))
-    return Model(model_id, said(model_id, entry), max_tokens)
+    return described(model_id, entry, max_tokens)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from llmlb.http.engines.capabilities import EMBEDDINGS, plain_model, with_vision
 from llmlb.http.engines.engine import FaultTable
 from llmlb.http.engines.foreign import JsonObject, count, mapping, objects
@@ -72,4 +74,4 @@ def entry_model(model_id: str, entry: JsonObject) -> Model:
             vision = False
     if isinstance(vision, bool):
         return Model(model_id, with_vision(model_id, vision=vision), max_tokens)
-    return Model(model_id, plain_model(model_id, entry).capabilities, max_tokens)
+    return replace(plain_model(model_id, entry), max_tokens=max_tokens)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from llmlb.http.engines.capabilities import CHAT, EMBEDDINGS, VISION, plain_model
+from llmlb.http.engines.capabilities import CHAT, EMBEDDINGS, NOTHING_MORE, VISION, plain_model
 from llmlb.http.engines.details import for_each_model
 from llmlb.http.engines.engine import FaultTable
 from llmlb.http.engines.foreign import JsonObject, count, mapping, words
@@ -43,17 +43,19 @@ class Ollama:
 def shown_model(model: Model, shown: JsonObject) -> Model:
     """*model* with what /api/show says of it, where it says anything."""
     said = words(shown.get("capabilities"))
-    capabilities = model.capabilities
+    capabilities, perhaps = model.capabilities, model.perhaps
     if "embedding" in said:
         capabilities = EMBEDDINGS
     elif "vision" in said:
         capabilities = VISION
     elif "completion" in said:
         capabilities = CHAT
+    if said & {"embedding", "vision", "completion"}:
+        perhaps = NOTHING_MORE
     lengths = (
         count(value)
         for key, value in mapping(shown.get("model_info")).items()
         if key.endswith(".context_length")  # the key begins with the architecture: llama. …
     )
     max_tokens = next((length for length in lengths if length is not None), model.max_tokens)
-    return Model(model.id, capabilities, max_tokens)
+    return Model(model.id, capabilities, max_tokens, perhaps)

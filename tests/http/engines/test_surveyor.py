@@ -11,6 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from llmlb.errors import ProbeFailed
+from llmlb.http.engines.capabilities import plain_model
 from llmlb.http.engines.surveyor import HttpSurveyor
 from llmlb.types import Capability, DeviceType, Engine, GpuDevice, Model, Survey
 from tests.fakes.upstream import (
@@ -29,6 +30,7 @@ A = make_endpoint(URL)
 CHAT = frozenset({Capability.CHAT_COMPLETION})
 VISION = frozenset({Capability.CHAT_COMPLETION, Capability.IMAGE_UNDERSTANDING})
 EMBEDDINGS = frozenset({Capability.EMBEDDINGS})
+UNTOLD = frozenset(Capability) - CHAT
 LLAMACPP = {"server": "llama.cpp"}
 
 
@@ -241,7 +243,7 @@ async def test_xllm_is_known_by_its_version_and_tells_contexts_one_by_one(
     upstream.get(URL, "/api/models/org%2Fllama%3Aq4/info", {"n_ctx": 4096})
     upstream.get(URL, "/api/tags", {"models": []})
     assert await surveyor.survey(A) == Survey(
-        Engine.XLLM, (Model("org/llama:q4", CHAT, 4096), Model("b", CHAT, None))
+        Engine.XLLM, (Model("org/llama:q4", CHAT, 4096, UNTOLD), Model("b", CHAT, None, UNTOLD))
     )
 
 
@@ -254,7 +256,7 @@ async def test_whatever_else_speaks_the_api_is_plain_openai(
     ]
     upstream.get(URL, "/v1/models", {"object": "list", "data": entries})
     assert await surveyor.survey(A) == Survey(
-        Engine.OPENAI, (Model("gpt-x", CHAT, 8192), Model("seer", VISION, None))
+        Engine.OPENAI, (Model("gpt-x", CHAT, 8192, UNTOLD), Model("seer", VISION, None))
     )
     asked = ["/api/system", "/api/v1/models", "/api/v0/models", "/api/tags"]
     assert paths(upstream) == ["/v1/models", *asked]
@@ -291,7 +293,7 @@ async def test_an_engine_that_does_not_answer_for_a_while_keeps_what_was_known(
     found = await surveyor.survey(known)
     assert (found.engine, found.engine_concurrency) == (Engine.OLLAMA, 2)
     assert found.models == (
-        Model("llama3.2:latest", CHAT, None),
+        Model("llama3.2:latest", CHAT, None, UNTOLD),
         Model("gemma3:4b", VISION, 131072),
         Model("nomic-embed-text:latest", EMBEDDINGS, None),
     )
@@ -313,7 +315,7 @@ async def test_a_survey_of_an_endpoint_that_answers_nothing_else_is_bounded(
     for path in ("/api/system", "/api/v1/models", "/api/v0/models", "/api/tags"):
         upstream.on(URL, "GET", path, hangs)
     started = trio.current_time()
-    assert await surveyor.survey(A) == Survey(Engine.OPENAI, (Model("m"),))
+    assert await surveyor.survey(A) == Survey(Engine.OPENAI, (Model("m", perhaps=UNTOLD),))
     assert trio.current_time() - started <= 30
 
 
@@ -386,3 +388,28 @@ async def test_asking_for_the_device_never_raises_and_is_bounded(
     assert (await surveyor.device(A)).info is None
     assert trio.current_time() - started == 10
     assert (await surveyor.device(make_endpoint("http://down:1"))).info is None
+
+
+@pytest.mark.parametrize(
+    ("model", "doubtful"),
+    [
+        ("gemma-3-4b", True),
+        ("mistralai/Pixtral-12B-2409", True),
+        ("qwen2.5-omni-7b", True),
+        ("phi-4-multimodal-instruct", True),
+        ("llama-4-scout", True),
+        ("whisper-1", True),
+        ("llama-3.1-8b", False),
+        ("llama3.1:8b", False),
+        ("mistral-7b", False),
+        ("meta-llama/Llama-3.3-70B-Instruct", False),
+        ("llava-v1.5-7b", False),
+        ("nomic-embed-text", False),
+    ],
+)
+def test_a_name_is_believed_only_where_it_says_something(model: str, doubtful: bool) -> None:
+    found = plain_model(model, {})
+    assert bool(found.perhaps) is doubtful
+    assert not found.perhaps & found.capabilities
+    told = plain_model(model, {"architecture": {"input_modalities": ["text"]}})
+    assert told.perhaps == frozenset()

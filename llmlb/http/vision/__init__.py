@@ -1,0 +1,1 @@
+"""Images in requests: where they stand, whether they may pass, and who fetches remote ones."""
