@@ -73,6 +73,8 @@ class Api(StrEnum):
     CHAT_COMPLETIONS = "chat_completions"
     COMPLETIONS = "completions"
     EMBEDDINGS = "embeddings"
+    RESPONSES = "responses"
+    RERANK = "rerank"
 
 
 class Capability(StrEnum):

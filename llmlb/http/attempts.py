@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
@@ -10,6 +11,7 @@ from llmlb.accounting import Lease
 from llmlb.errors import (
     LbError,
     ModelNotFound,
+    UnsupportedCapability,
     UpstreamError,
     UpstreamRateLimited,
     UpstreamTimeout,
@@ -23,11 +25,16 @@ _REQUEST_MAY_BE_POISON = frozenset({500})
 """Statuses that may be the request's doing. 429, 502, 503, 504 are the endpoint's own."""
 
 
+_ROUTE_MISSING = frozenset({404, 405, 501})
+
+
 @dataclass(slots=True)
 class Trail:
     """The attempts of one exchange, in their order."""
 
     model: str = ""
+    route: str = ""
+    """The path that was asked for, if not every engine has it."""
     attempts: int = 0
     waited_s: float = 0.0
     committed: bool = False
@@ -61,24 +68,30 @@ class Trail:
 
     def error(self) -> LbError:
         """What the client is told when no endpoint is left to try."""
-        kinds = {fault.kind for fault in self.faults}
         statuses = {fault.status for fault in self.faults}
-        last = self.faults[-1]
         if statuses == {429}:
             told = [f.retry_after_s for f in self.faults if f.retry_after_s is not None]
             return UpstreamRateLimited(
                 "Every endpoint of this model is rate limited.",
                 retry_after_s=max(1, math.ceil(min(told))) if told else None,
             )
+        if self.route and statuses <= _ROUTE_MISSING:
+            return UnsupportedCapability(f"No endpoint of '{self.model}' serves {self.route}.")
         if statuses == {404}:
             return ModelNotFound(self.model)
-        if last.status in (401, 403):
-            return UpstreamError("The endpoint refuses the key that is configured for it.")
-        if kinds == {FaultKind.UNREACHABLE}:
-            return UpstreamUnreachable(f"No endpoint could be reached: {last}")
-        if last.kind is FaultKind.TIMEOUT:
-            return UpstreamTimeout(str(last))
-        return UpstreamError(str(last))
+        return _error_of(self.faults)
+
+
+def _error_of(faults: Sequence[UpstreamFault]) -> LbError:
+    """The last fault, in the words of our own errors."""
+    last = faults[-1]
+    if last.status in (401, 403):
+        return UpstreamError("The endpoint refuses the key that is configured for it.")
+    if all(fault.kind is FaultKind.UNREACHABLE for fault in faults):
+        return UpstreamUnreachable(f"No endpoint could be reached: {last}")
+    if last.kind is FaultKind.TIMEOUT:
+        return UpstreamTimeout(str(last))
+    return UpstreamError(str(last))
 
 
 def _likeness(fault: UpstreamFault) -> str | None:

@@ -47,6 +47,11 @@ log = structlog.get_logger()
 _TO_ENDPOINT = ("content-type", "accept", "traceparent", "tracestate", INSTANCE_HEADER)
 """Of the client's headers, what an endpoint gets to see. Never a credential."""
 
+_WITH_IMAGES = frozenset({Api.CHAT_COMPLETIONS, Api.RESPONSES})
+
+_NOT_EVERYWHERE = frozenset({Api.RESPONSES, Api.RERANK})
+"""Routes that some engines lack, so that their 404 need not mean the model."""
+
 DRAINING_RETRY_AFTER_S = 5
 
 
@@ -97,9 +102,10 @@ class Exchange:
         refuse_loops(inbound.headers, self.instance_id)
         request = parse_request(api, inbound.path, inbound.body)
         trail.model = request.model
+        trail.route = request.path if api in _NOT_EVERYWHERE else ""
         if not self.house.open:
             raise _shutting_down()
-        if api is not Api.CHAT_COMPLETIONS:
+        if api not in _WITH_IMAGES:
             await self._try_endpoints(request, inbound, downstream, trail)
             return
         offering = self.house.registry.catalog.offering(request.model)

@@ -11,12 +11,10 @@ import trio
 
 from llmlb.accounting import Usage
 from llmlb.errors import LbError, UpstreamError, UpstreamTimeout
+from llmlb.http.dialect import Meter
 from llmlb.http.downstream import Downstream, Head, Headers, PeerGone
-from llmlb.http.openai.answer import read_answer
 from llmlb.http.openai.request import InferenceRequest
-from llmlb.http.openai.stream import StreamMeter
 from llmlb.http.refusal import refusal_of
-from llmlb.http.render import error_event
 from llmlb.http.sse import EventScanner, Piece
 from llmlb.http.upstream.client import UpstreamClient, UpstreamResponse
 from llmlb.http.upstream.faults import FaultKind, UpstreamFault
@@ -75,11 +73,11 @@ class Relay:
     _sending: bool = False
     _budget: trio.CancelScope = field(init=False)
     _end_s: float = field(init=False)
-    _meter: StreamMeter = field(init=False)
+    _meter: Meter = field(init=False)
     _plain_usage: Usage = field(default_factory=Usage, init=False)
 
     def __post_init__(self) -> None:
-        self._meter = StreamMeter(self.request.choices)
+        self._meter = self.request.dialect.meter(self.request.choices)
 
     @property
     def usage(self) -> Usage:
@@ -153,7 +151,7 @@ class Relay:
                 break
         else:
             whole = bytes(held)
-            self._plain_usage = read_answer(self.request.api, whole)
+            self._plain_usage = self.request.dialect.read_answer(whole)
             await self._begin(response, length=len(whole))
             await self._send(whole)
             self.delivered_at_s = self.clock()
@@ -220,7 +218,7 @@ class Relay:
         Never `[DONE]`: that would call it complete. Plain bodies are cut off.
         """
         if self.request.stream:
-            await self.downstream.send(error_event(error))
+            await self.downstream.send(self.request.dialect.error_event(error))
         else:
             self.downstream.abort()
 
@@ -239,7 +237,7 @@ def as_error(fault: UpstreamFault) -> LbError:
     return UpstreamError(str(fault))
 
 
-def _visible(pieces: Iterable[Piece], meter: StreamMeter, *, hide_usage: bool) -> bytes:
+def _visible(pieces: Iterable[Piece], meter: Meter, *, hide_usage: bool) -> bytes:
     """The bytes of *pieces* that are for the client; all of them go through the meter."""
     shown = []
     for piece in pieces:

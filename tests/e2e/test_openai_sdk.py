@@ -199,3 +199,21 @@ def test_the_bare_hypercorn_command_serves_the_same(
     )
     assert list(stream)[-1].choices[0].finish_reason == "length"
     assert balancer.stop() == 0
+
+
+def test_responses_plain_and_streamed(client: OpenAI) -> None:
+    plain = client.responses.create(model="tiny-a", input="hello", max_output_tokens=4)
+    assert plain.status == "completed"
+    assert plain.usage is not None
+    events = list(
+        client.responses.create(model="tiny-a", input="hello", max_output_tokens=4, stream=True)
+    )
+    assert events[0].type == "response.created"
+    assert events[-1].type == "response.completed"
+
+
+def test_a_route_that_the_engine_lacks_for_a_model_is_a_bad_request(client: OpenAI) -> None:
+    body = {"model": "tiny-a", "query": "q", "documents": ["one", "two"]}
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.post("/rerank", body=body, cast_to=object)
+    assert caught.value.code == "unsupported_capability"

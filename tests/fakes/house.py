@@ -39,6 +39,8 @@ PATHS = {
     CHAT: "/v1/chat/completions",
     COMPLETIONS: "/v1/completions",
     EMBEDDINGS: "/v1/embeddings",
+    Api.RESPONSES: "/v1/responses",
+    Api.RERANK: "/v1/rerank",
 }
 
 

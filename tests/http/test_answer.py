@@ -14,7 +14,6 @@ from llmlb.errors import EndpointRefusal
 from llmlb.http.openai.answer import read_answer, read_error, read_usage
 from llmlb.http.render import error_body
 from llmlb.http.upstream.faults import FaultKind, UpstreamFault
-from llmlb.types import Api
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -35,15 +34,15 @@ bodies = st.one_of(
 )
 
 
-@given(body=bodies, api=st.sampled_from(list(Api)))
-def test_an_answer_is_taken_or_is_a_fault(body: bytes, api: Api) -> None:
+@given(body=bodies, results=st.sampled_from(["choices", "data", "output", "results"]))
+def test_an_answer_is_taken_or_is_a_fault(body: bytes, results: str) -> None:
     fault = None
     try:
-        read_answer(api, body)
+        read_answer(results, body)
     except UpstreamFault as caught:
         fault = caught
     if fault is None:
-        assert json.loads(body)["data" if api is Api.EMBEDDINGS else "choices"]
+        assert json.loads(body)[results]
     else:
         assert fault.kind is FaultKind.BAD_ANSWER
         assert str(fault)
@@ -91,14 +90,14 @@ def test_no_depth_of_json_breaks_the_reader(depth: int, frame: bytes) -> None:
 
     assert read_error(400, body).message
     with pytest.raises(UpstreamFault):
-        read_answer(Api.CHAT_COMPLETIONS, body)
+        read_answer("choices", body)
 
 
 @pytest.mark.parametrize("number", [b"1" * 5000, b"1e999", b"NaN", b"-Infinity"])
 def test_no_number_breaks_the_reader(number: bytes) -> None:
     assert read_error(400, b'{"error": {"code": %s, "message": %s}}' % (number, number)).message
     with pytest.raises(UpstreamFault):
-        read_answer(Api.CHAT_COMPLETIONS, b'{"error": %s}' % number)
+        read_answer("choices", b'{"error": %s}' % number)
 
 
 @pytest.mark.parametrize(
@@ -118,9 +117,9 @@ def test_no_number_breaks_the_reader(number: bytes) -> None:
 )
 def test_why_an_answer_is_none(body: bytes, reason: str) -> None:
     with pytest.raises(UpstreamFault, match=reason):
-        read_answer(Api.CHAT_COMPLETIONS, body)
+        read_answer("choices", body)
 
 
 def test_an_error_of_null_is_no_error() -> None:
-    usage = read_answer(Api.COMPLETIONS, b'{"error": null, "choices": [{}], "usage": null}')
+    usage = read_answer("choices", b'{"error": null, "choices": [{}], "usage": null}')
     assert usage == Usage()

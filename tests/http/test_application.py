@@ -150,7 +150,7 @@ async def test_models_are_listed_and_shown(served: Served) -> None:
     [
         ("GET", "/nowhere", 404, "not_found"),
         ("GET", "/", 404, "not_found"),
-        ("POST", "/v1/responses", 404, "not_found"),
+        ("POST", "/v1/nothing", 404, "not_found"),
         ("GET", "/v1/", 404, "not_found"),
         ("GET", "/v1/models/", 404, "not_found"),
         ("GET", "/api/nowhere", 404, "not_found"),

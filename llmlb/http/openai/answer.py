@@ -8,19 +8,12 @@ from typing import Any
 from llmlb.accounting import Usage
 from llmlb.errors import OpenAIError
 from llmlb.http.upstream.faults import FaultKind, UpstreamFault
-from llmlb.types import Api
-
-_LIST_OF_RESULTS = {
-    Api.CHAT_COMPLETIONS: "choices",
-    Api.COMPLETIONS: "choices",
-    Api.EMBEDDINGS: "data",
-}
 
 _MESSAGE_LIMIT_CHARS = 2000
 
 
-def read_answer(api: Api, body: bytes) -> Usage:
-    """Check a plain 2xx body. Raises UpstreamFault unless it holds at least one result."""
+def read_answer(results: str, body: bytes) -> Usage:
+    """Check a plain 2xx body. Raises UpstreamFault unless its list *results* has an entry."""
     if not body.strip():
         raise UpstreamFault(FaultKind.BAD_ANSWER, "The endpoint answered with an empty body.")
     try:
@@ -34,21 +27,22 @@ def read_answer(api: Api, body: bytes) -> Usage:
     if answer.get("error"):
         said = _said(200, answer["error"])
         raise UpstreamFault(FaultKind.BAD_ANSWER, f"The endpoint answered: {said.message}")
-    results = answer.get(_LIST_OF_RESULTS[api])
-    if not isinstance(results, list) or not results:
-        raise UpstreamFault(
-            FaultKind.BAD_ANSWER, f"The endpoint's answer has no {_LIST_OF_RESULTS[api]}."
-        )
+    entries = answer.get(results)
+    if not isinstance(entries, list) or not entries:
+        raise UpstreamFault(FaultKind.BAD_ANSWER, f"The endpoint's answer has no {results}.")
     return read_usage(answer.get("usage"))
 
 
 def read_usage(usage: Any) -> Usage:  # noqa: ANN401 - foreign JSON
-    """Token counts of an OpenAI `usage` object; what is not a count is left out."""
+    """Token counts of an OpenAI `usage` object, under the names of either of its APIs.
+
+    What is not a count is left out.
+    """
     if not isinstance(usage, dict):
         return Usage()
     return Usage(
-        input_tokens=_count(usage.get("prompt_tokens")),
-        output_tokens=_count(usage.get("completion_tokens")),
+        input_tokens=_count(usage.get("prompt_tokens", usage.get("input_tokens"))),
+        output_tokens=_count(usage.get("completion_tokens", usage.get("output_tokens"))),
         total_tokens=_count(usage.get("total_tokens")),
     )
 

@@ -8,8 +8,15 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from llmlb.errors import InvalidJson, InvalidRequest, LbError, MissingField
+from llmlb.errors import InvalidJson, InvalidRequest, LbError, MissingField, NotImplementedYet
+from llmlb.http.dialect import Dialect
+from llmlb.http.openai.dialects import DIALECTS
 from llmlb.types import Api
+
+_NEVER_STREAMED = frozenset({Api.EMBEDDINGS, Api.RERANK})
+
+_COUNTED_ON_REQUEST = frozenset({Api.CHAT_COMPLETIONS, Api.COMPLETIONS})
+"""Their streams tell the usage only to those who ask for it."""
 
 _INCLUDE_USAGE = b'"stream_options":{"include_usage":true},'
 
@@ -24,6 +31,9 @@ class _Routed(BaseModel):
     stream_options: Any = None
     n: Any = None
     prompt: Any = None
+    previous_response_id: Any = None
+    conversation: Any = None
+    background: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +52,11 @@ class InferenceRequest:
     """The same, asking for usage at the end of the stream as well."""
 
     @property
+    def dialect(self) -> Dialect:
+        """How this route answers."""
+        return DIALECTS[self.api]
+
+    @property
     def asks_for_usage(self) -> bool:
         """Whether the client itself wants the usage chunk of its stream."""
         return self.stream and self.body is self.metered_body
@@ -53,7 +68,9 @@ def parse_request(api: Api, path: str, body: bytes) -> InferenceRequest:
         routed = _Routed.model_validate_json(body)
     except ValidationError as error:
         raise _refusal(error) from None
-    stream = bool(routed.stream) and api is not Api.EMBEDDINGS
+    if api is Api.RESPONSES:
+        _refuse_state(routed)
+    stream = bool(routed.stream) and api not in _NEVER_STREAMED
     return InferenceRequest(
         api=api,
         path=path,
@@ -61,8 +78,18 @@ def parse_request(api: Api, path: str, body: bytes) -> InferenceRequest:
         stream=stream,
         choices=_choices(api, routed),
         body=body,
-        metered_body=_with_usage(body, routed) if stream else body,
+        metered_body=_with_usage(body, routed) if stream and api in _COUNTED_ON_REQUEST else body,
     )
+
+
+def _refuse_state(routed: _Routed) -> None:
+    """Raise NotImplementedYet for what only the endpoint of an earlier response could answer."""
+    for field in ("previous_response_id", "conversation", "background"):
+        if getattr(routed, field):
+            raise NotImplementedYet(
+                f"'{field}' is not supported yet: send the whole conversation as 'input'.",
+                param=field,
+            )
 
 
 def _refusal(error: ValidationError) -> LbError:

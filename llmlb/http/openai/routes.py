@@ -20,6 +20,8 @@ PATHS = {
     Api.CHAT_COMPLETIONS: "/v1/chat/completions",
     Api.COMPLETIONS: "/v1/completions",
     Api.EMBEDDINGS: "/v1/embeddings",
+    Api.RESPONSES: "/v1/responses",
+    Api.RERANK: "/v1/rerank",
 }
 
 
