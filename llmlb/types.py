@@ -75,6 +75,7 @@ class Api(StrEnum):
     EMBEDDINGS = "embeddings"
     RESPONSES = "responses"
     RERANK = "rerank"
+    MESSAGES = "messages"
 
 
 class Capability(StrEnum):

@@ -40,15 +40,43 @@ class Meter(Protocol):
         ...
 
 
+class Translator(Protocol):
+    """Turns an endpoint's stream into the route's own, event by event. Sans-IO, bounded."""
+
+    def feed(self, event: bytes, /) -> bytes:
+        """What one whole event becomes; maybe nothing. Raises UpstreamFault."""
+        ...
+
+    def finish(self) -> bytes:
+        """What is still to be said at the end; nothing if it has been said."""
+        ...
+
+
 class Dialect(Protocol):
     """The answers of one route."""
 
-    def meter(self, choices: int) -> Meter:
-        """A meter for a stream of *choices* choices."""
+    @property
+    def event_limit_bytes(self) -> int:
+        """As much of one event of a stream is held until it is whole."""
         ...
 
-    def read_answer(self, body: bytes) -> Usage:
-        """Check a plain 2xx body. Raises UpstreamFault unless it is an answer."""
+    def meter(self, choices: int) -> Meter:
+        """A meter for an endpoint's stream of *choices* choices."""
+        ...
+
+    def translator(self) -> Translator | None:
+        """What translates the endpoint's stream; None: it is passed on as it comes."""
+        ...
+
+    def answer(self, body: bytes) -> tuple[bytes, Usage]:
+        """An endpoint's plain 2xx body as the client is to get it, and what it cost.
+
+        Raises UpstreamFault unless it is an answer.
+        """
+        ...
+
+    def error_body(self, error: LbError, request_id: str) -> bytes:
+        """The JSON body of a response that carries *error*."""
         ...
 
     def error_event(self, error: LbError) -> bytes:

@@ -31,8 +31,9 @@ from llmlb.errors import (
 from llmlb.house import House
 from llmlb.http.attempts import Trail
 from llmlb.http.downstream import Downstream, Headers, Inbound, PeerGone
-from llmlb.http.openai.request import InferenceRequest, parse_request
+from llmlb.http.openai.request import InferenceRequest
 from llmlb.http.policy import refuse_loops
+from llmlb.http.reading import dialect_of, read_request, with_body
 from llmlb.http.refusal import UsageRefused
 from llmlb.http.relay import Patience, Relay, as_error
 from llmlb.http.render import render_error
@@ -47,7 +48,7 @@ log = structlog.get_logger()
 _TO_ENDPOINT = ("content-type", "accept", "traceparent", "tracestate", INSTANCE_HEADER)
 """Of the client's headers, what an endpoint gets to see. Never a credential."""
 
-_WITH_IMAGES = frozenset({Api.CHAT_COMPLETIONS, Api.RESPONSES})
+_WITH_IMAGES = frozenset({Api.CHAT_COMPLETIONS, Api.RESPONSES, Api.MESSAGES})
 
 _NOT_EVERYWHERE = frozenset({Api.RESPONSES, Api.RERANK})
 """Routes that some engines lack, so that their 404 need not mean the model."""
@@ -92,7 +93,8 @@ class Exchange:
         if trail.committed:
             downstream.abort()
             return
-        head, body = render_error(refusal, (*ours, *trail.headers()))
+        told = dialect_of(api).error_body(refusal, inbound.request_id)
+        head, body = render_error(refusal, (*ours, *trail.headers()), told)
         await downstream.begin(head)
         await downstream.send(body)
 
@@ -100,7 +102,7 @@ class Exchange:
         self, api: Api, inbound: Inbound, downstream: Downstream, trail: Trail
     ) -> None:
         refuse_loops(inbound.headers, self.instance_id)
-        request = parse_request(api, inbound.path, inbound.body)
+        request = read_request(api, inbound.path, inbound.body)
         trail.model = request.model
         trail.route = request.path if api in _NOT_EVERYWHERE else ""
         if not self.house.open:
@@ -109,10 +111,10 @@ class Exchange:
             await self._try_endpoints(request, inbound, downstream, trail)
             return
         offering = self.house.registry.catalog.offering(request.model)
-        async with self.images.settled(inbound.body, request.model, offering) as settled:
+        async with self.images.settled(request.body, request.model, offering) as settled:
             trail.excluded |= settled.without
-            if settled.body is not inbound.body:
-                request = parse_request(api, inbound.path, settled.body)
+            if settled.body is not request.body:
+                request = with_body(request, settled.body)
             await self._try_endpoints(request, inbound, downstream, trail)
 
     async def _try_endpoints(
@@ -189,7 +191,11 @@ class Exchange:
             downstream,
             self._patience(endpoint),
             outgoing=_outgoing(inbound),
-            own_headers=(("x-request-id", inbound.request_id), *trail.headers(endpoint)),
+            own_headers=(
+                ("x-request-id", inbound.request_id),
+                *trail.headers(endpoint),
+                *_notes(request),
+            ),
             metered=(endpoint.id, endpoint.base_url) not in self._unmetered,
         )
         started_s = trio.current_time()
@@ -275,6 +281,11 @@ class Exchange:
 def _outgoing(inbound: Inbound) -> Headers:
     passed = ((name, inbound.headers[name]) for name in _TO_ENDPOINT if name in inbound.headers)
     return (*passed, ("x-request-id", inbound.request_id))
+
+
+def _notes(request: InferenceRequest) -> Headers:
+    """What the client is told of what could not be passed on."""
+    return (("x-llmlb-notes", "; ".join(request.notes)),) if request.notes else ()
 
 
 def _shutting_down() -> ShuttingDown:

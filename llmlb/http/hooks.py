@@ -18,6 +18,7 @@ from llmlb.errors import (
     ShuttingDown,
     UnsupportedMediaType,
 )
+from llmlb.http.anthropic.errors import error_body as messages_error_body
 from llmlb.http.policy import (
     refuse_large_headers,
     refuse_loops,
@@ -67,7 +68,11 @@ async def _label(response: Response) -> Response:
 
 async def _render(error: Exception) -> Response:
     """Any exception of any route, as the OpenAI error that it is."""
-    head, body = render_error(_as_lb_error(error))
+    shown = _as_lb_error(error)
+    anthropic = request.path.startswith("/v1/messages")
+    head, body = render_error(
+        shown, body=messages_error_body(shown, g.request_id) if anthropic else None
+    )
     return Response(body, head.status, dict(head.headers))
 
 

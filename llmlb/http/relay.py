@@ -11,7 +11,7 @@ import trio
 
 from llmlb.accounting import Usage
 from llmlb.errors import LbError, UpstreamError, UpstreamTimeout
-from llmlb.http.dialect import Meter
+from llmlb.http.dialect import Meter, Translator
 from llmlb.http.downstream import Downstream, Head, Headers, PeerGone
 from llmlb.http.openai.request import InferenceRequest
 from llmlb.http.refusal import refusal_of
@@ -150,12 +150,15 @@ class Relay:
             if len(held) > PLAIN_LIMIT_BYTES:
                 break
         else:
-            whole = bytes(held)
-            self._plain_usage = self.request.dialect.read_answer(whole)
+            whole, self._plain_usage = self.request.dialect.answer(bytes(held))
             await self._begin(response, length=len(whole))
             await self._send(whole)
             self.delivered_at_s = self.clock()
             return
+        if self.request.dialect.translator() is not None:
+            raise UpstreamFault(
+                FaultKind.BAD_ANSWER, "The endpoint's answer is too large to be translated."
+            )
         await self._begin(response)
         await self._send(bytes(held))
         del held
@@ -179,11 +182,12 @@ class Relay:
     # -- a stream: withheld until it says something, then passed on as it comes
 
     async def _pass_stream(self, response: UpstreamResponse) -> None:
-        scanner, meter = EventScanner(WITHHELD_LIMIT_BYTES), self._meter
+        dialect, meter = self.request.dialect, self._meter
+        scanner, translator = EventScanner(dialect.event_limit_bytes), dialect.translator()
         withheld = bytearray()
         chunks = response.chunks()
         async for chunk in chunks:
-            ready = _visible(scanner.feed(chunk), meter, hide_usage=self._added_usage)
+            ready = _visible(scanner.feed(chunk), meter, translator, hide_usage=self._added_usage)
             if not self.committed:
                 if meter.error is not None or (meter.done and not meter.begun):
                     break
@@ -205,6 +209,8 @@ class Relay:
             when = "in the middle" if self.committed else "before it said anything"
             raise UpstreamFault(FaultKind.DISCONNECTED, f"The endpoint's stream ended {when}.")
         rest = b"" if meter.done else scanner.rest()
+        if translator is not None:
+            rest = translator.finish()
         if rest:
             await self._send(rest)
         self.delivered_at_s = self.clock()
@@ -237,15 +243,20 @@ def as_error(fault: UpstreamFault) -> LbError:
     return UpstreamError(str(fault))
 
 
-def _visible(pieces: Iterable[Piece], meter: Meter, *, hide_usage: bool) -> bytes:
-    """The bytes of *pieces* that are for the client; all of them go through the meter."""
+def _visible(
+    pieces: Iterable[Piece], meter: Meter, translator: Translator | None, *, hide_usage: bool
+) -> bytes:
+    """What of *pieces* is for the client, translated; all of them go through the meter.
+
+    Raises UpstreamFault for what cannot be translated.
+    """
     shown = []
     for piece in pieces:
         usage_alone = meter.see(piece)
         if meter.error is not None:
             break  # ours takes its place, and what comes after it is of no use
         if not (usage_alone and hide_usage):
-            shown.append(piece.raw)
+            shown.append(piece.raw if translator is None else translator.feed(piece.raw))
         if meter.done:
             break  # whatever follows, the stream has ended
     return b"".join(shown)

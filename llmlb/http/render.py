@@ -19,9 +19,14 @@ def error_event(error: LbError) -> bytes:
     return b"data: " + error_body(error) + b"\n\n"
 
 
-def render_error(error: LbError, headers: Headers = ()) -> tuple[Head, bytes]:
-    """Head and body of the response that carries *error*; *headers* are added to it."""
-    body = error_body(error)
+def render_error(
+    error: LbError, headers: Headers = (), body: bytes | None = None
+) -> tuple[Head, bytes]:
+    """Head and body of the response that carries *error*; *headers* are added to it.
+
+    *body* is the error in the words of another dialect than OpenAI's.
+    """
+    body = error_body(error) if body is None else body
     own: list[tuple[str, str]] = [
         ("content-type", "application/json"),
         ("content-length", str(len(body))),

@@ -41,6 +41,7 @@ PATHS = {
     EMBEDDINGS: "/v1/embeddings",
     Api.RESPONSES: "/v1/responses",
     Api.RERANK: "/v1/rerank",
+    Api.MESSAGES: "/v1/messages",
 }
 
 

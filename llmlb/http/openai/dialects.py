@@ -13,35 +13,45 @@ from llmlb.http.dialect import Dialect, Meter
 from llmlb.http.openai.answer import read_answer
 from llmlb.http.openai.response_stream import ResponseMeter
 from llmlb.http.openai.stream import StreamMeter
-from llmlb.http.render import error_event
+from llmlb.http.render import error_body, error_event
 from llmlb.types import Api
 
 
 @dataclass(frozen=True, slots=True)
-class ChunkDialect:
-    """Chat, completions, and the routes that do not stream: results in a list of that name."""
+class _AsItComes:
+    """What OpenAI's routes have in common: answers are checked and counted, never changed."""
 
     results: str
+    """The list of an answer that must not be empty."""
+    event_limit_bytes: int = 64 * 1024
+
+    def translator(self) -> None:
+        return None
+
+    def answer(self, body: bytes) -> tuple[bytes, Usage]:
+        return body, read_answer(self.results, body)
+
+    def error_body(self, error: LbError, request_id: str) -> bytes:  # noqa: ARG002
+        return error_body(error)
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkDialect(_AsItComes):
+    """Chat, completions, and the routes that do not stream."""
 
     def meter(self, choices: int) -> Meter:
         return StreamMeter(choices)
-
-    def read_answer(self, body: bytes) -> Usage:
-        return read_answer(self.results, body)
 
     def error_event(self, error: LbError) -> bytes:
         return error_event(error)
 
 
 @dataclass(frozen=True, slots=True)
-class ResponseDialect:
+class ResponseDialect(_AsItComes):
     """`/v1/responses`: typed events, one response that completes or fails."""
 
     def meter(self, choices: int) -> Meter:  # noqa: ARG002 - there is always one response
         return ResponseMeter()
-
-    def read_answer(self, body: bytes) -> Usage:
-        return read_answer("output", body)
 
     def error_event(self, error: LbError) -> bytes:
         said = error.openai()
@@ -56,6 +66,6 @@ DIALECTS: Mapping[Api, Dialect] = MappingProxyType(
         Api.COMPLETIONS: ChunkDialect("choices"),
         Api.EMBEDDINGS: ChunkDialect("data"),
         Api.RERANK: ChunkDialect("results"),
-        Api.RESPONSES: ResponseDialect(),
+        Api.RESPONSES: ResponseDialect("output"),
     }
 )

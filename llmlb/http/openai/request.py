@@ -50,11 +50,10 @@ class InferenceRequest:
     """As the client sent it."""
     metered_body: bytes
     """The same, asking for usage at the end of the stream as well."""
-
-    @property
-    def dialect(self) -> Dialect:
-        """How this route answers."""
-        return DIALECTS[self.api]
+    dialect: Dialect
+    """How the route answers."""
+    notes: tuple[str, ...] = ()
+    """What had to be left out, each in a few ASCII words."""
 
     @property
     def asks_for_usage(self) -> bool:
@@ -79,6 +78,7 @@ def parse_request(api: Api, path: str, body: bytes) -> InferenceRequest:
         choices=_choices(api, routed),
         body=body,
         metered_body=_with_usage(body, routed) if stream and api in _COUNTED_ON_REQUEST else body,
+        dialect=DIALECTS[api],
     )
 
 

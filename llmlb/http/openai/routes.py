@@ -22,6 +22,7 @@ PATHS = {
     Api.EMBEDDINGS: "/v1/embeddings",
     Api.RESPONSES: "/v1/responses",
     Api.RERANK: "/v1/rerank",
+    Api.MESSAGES: "/v1/messages",
 }
 
 

@@ -1,0 +1,57 @@
+"""Where long base64 strings wait while the rest of a body is parsed and rebuilt."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+
+_LONG = re.compile(rb'"data"\s*:\s*"([A-Za-z0-9+/=]{4096,}+)"')
+"""The `data` of a block. Base64 means itself in JSON: there is nothing to unescape.
+
+Other fields stay as they are, for they may stand in error messages.
+"""
+
+_MARK = f"hole-{secrets.token_hex(16)}-"
+"""Stands for what was taken out. Never sent to anybody, so nobody can write it."""
+
+_MARKS = re.compile(_MARK.encode() + rb"(\d+);")
+
+
+@dataclass(frozen=True, slots=True)
+class Holes:
+    """What was taken out of one body, as views on it: an image is not copied to be parsed."""
+
+    taken: tuple[memoryview, ...] = ()
+
+    def fill(self, body: bytes) -> bytes:
+        """*body* with everything back in its place, wherever its marks have gone."""
+        if not self.taken:
+            return body
+        pieces: list[bytes | memoryview] = []
+        start = 0
+        for mark in _MARKS.finditer(body):
+            pieces += [body[start : mark.start()], self.taken[int(mark[1])]]
+            start = mark.end()
+        pieces.append(body[start:])
+        return b"".join(pieces)
+
+
+def take_out(body: bytes) -> tuple[bytes, Holes]:
+    """*body* with a short mark for each long base64 string, and what they stand for.
+
+    Parsing an image of 10 MiB to a string, and writing it to another, would hold it five
+    times; a user's ten of them are 130 MiB.
+    """
+    view = memoryview(body)
+    pieces: list[bytes | memoryview] = []
+    taken: list[memoryview] = []
+    start = 0
+    for found in _LONG.finditer(body):
+        pieces += [view[start : found.start(1)], f"{_MARK}{len(taken)};".encode()]
+        taken.append(view[found.start(1) : found.end(1)])
+        start = found.end(1)
+    if not taken:
+        return body, Holes()
+    pieces.append(view[start:])
+    return b"".join(pieces), Holes(tuple(taken))
