@@ -76,6 +76,8 @@ class Api(StrEnum):
     RESPONSES = "responses"
     RERANK = "rerank"
     MESSAGES = "messages"
+    IMAGE_GENERATIONS = "image_generations"
+    SPEECH = "speech"
 
 
 class Capability(StrEnum):

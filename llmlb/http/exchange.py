@@ -39,9 +39,10 @@ from llmlb.http.relay import Patience, Relay, as_error
 from llmlb.http.render import render_error
 from llmlb.http.upstream.client import INSTANCE_HEADER, UpstreamClient
 from llmlb.http.upstream.faults import UpstreamFault
+from llmlb.http.vision.capability import endpoints_without
 from llmlb.http.vision.gate import ImageGate
 from llmlb.routing import admission_control
-from llmlb.types import Api, Endpoint
+from llmlb.types import Api, Capability, Endpoint
 
 log = structlog.get_logger()
 
@@ -50,7 +51,13 @@ _TO_ENDPOINT = ("content-type", "accept", "traceparent", "tracestate", INSTANCE_
 
 _WITH_IMAGES = frozenset({Api.CHAT_COMPLETIONS, Api.RESPONSES, Api.MESSAGES})
 
-_NOT_EVERYWHERE = frozenset({Api.RESPONSES, Api.RERANK})
+_NEEDS = {
+    Api.IMAGE_GENERATIONS: Capability.IMAGE_GENERATION,
+    Api.SPEECH: Capability.AUDIO_SPEECH,
+}
+"""What a model has to be able to do for a route."""
+
+_NOT_EVERYWHERE = frozenset({Api.RESPONSES, Api.RERANK, *_NEEDS})
 """Routes that some engines lack, so that their 404 need not mean the model."""
 
 DRAINING_RETRY_AFTER_S = 5
@@ -107,10 +114,12 @@ class Exchange:
         trail.route = request.path if api in _NOT_EVERYWHERE else ""
         if not self.house.open:
             raise _shutting_down()
+        offering = self.house.registry.catalog.offering(request.model)
+        if (needed := _NEEDS.get(api)) is not None:
+            trail.excluded |= endpoints_without(needed, request.model, offering)
         if api not in _WITH_IMAGES:
             await self._try_endpoints(request, inbound, downstream, trail)
             return
-        offering = self.house.registry.catalog.offering(request.model)
         async with self.images.settled(request.body, request.model, offering) as settled:
             trail.excluded |= settled.without
             if settled.body is not request.body:

@@ -42,6 +42,8 @@ PATHS = {
     Api.RESPONSES: "/v1/responses",
     Api.RERANK: "/v1/rerank",
     Api.MESSAGES: "/v1/messages",
+    Api.IMAGE_GENERATIONS: "/v1/images/generations",
+    Api.SPEECH: "/v1/audio/speech",
 }
 
 

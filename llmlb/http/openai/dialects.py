@@ -10,10 +10,11 @@ from types import MappingProxyType
 from llmlb.accounting import Usage
 from llmlb.errors import LbError
 from llmlb.http.dialect import Dialect, Meter
-from llmlb.http.openai.answer import read_answer
+from llmlb.http.openai.answer import read_answer, read_error
 from llmlb.http.openai.response_stream import ResponseMeter
 from llmlb.http.openai.stream import StreamMeter
 from llmlb.http.render import error_body, error_event
+from llmlb.http.upstream.faults import FaultKind, UpstreamFault
 from llmlb.types import Api
 
 
@@ -60,6 +61,26 @@ class ResponseDialect(_AsItComes):
         return b"event: error\ndata: " + text + b"\n\n"
 
 
+@dataclass(frozen=True, slots=True)
+class BinaryDialect(_AsItComes):
+    """`/v1/audio/speech`: bytes of whatever format was asked for."""
+
+    def meter(self, choices: int) -> Meter:
+        return StreamMeter(choices)
+
+    def answer(self, body: bytes) -> tuple[bytes, Usage]:
+        if not body:
+            raise UpstreamFault(FaultKind.BAD_ANSWER, "The endpoint answered with an empty body.")
+        if body.startswith(b"{"):
+            raise UpstreamFault(
+                FaultKind.BAD_ANSWER, f"The endpoint answered: {read_error(200, body).message}"
+            )
+        return body, Usage()
+
+    def error_event(self, error: LbError) -> bytes:
+        return error_event(error)
+
+
 DIALECTS: Mapping[Api, Dialect] = MappingProxyType(
     {
         Api.CHAT_COMPLETIONS: ChunkDialect("choices"),
@@ -67,5 +88,7 @@ DIALECTS: Mapping[Api, Dialect] = MappingProxyType(
         Api.EMBEDDINGS: ChunkDialect("data"),
         Api.RERANK: ChunkDialect("results"),
         Api.RESPONSES: ResponseDialect("output"),
+        Api.IMAGE_GENERATIONS: ChunkDialect("data"),
+        Api.SPEECH: BinaryDialect(""),
     }
 )

@@ -13,7 +13,10 @@ from llmlb.http.dialect import Dialect
 from llmlb.http.openai.dialects import DIALECTS
 from llmlb.types import Api
 
-_NEVER_STREAMED = frozenset({Api.EMBEDDINGS, Api.RERANK})
+_NEVER_STREAMED = frozenset({Api.EMBEDDINGS, Api.RERANK, Api.IMAGE_GENERATIONS, Api.SPEECH})
+
+_STREAMED_ELSEWHERE = frozenset({Api.IMAGE_GENERATIONS, Api.SPEECH})
+"""Their streams have events of their own, which are not relayed yet."""
 
 _COUNTED_ON_REQUEST = frozenset({Api.CHAT_COMPLETIONS, Api.COMPLETIONS})
 """Their streams tell the usage only to those who ask for it."""
@@ -34,6 +37,7 @@ class _Routed(BaseModel):
     previous_response_id: Any = None
     conversation: Any = None
     background: Any = None
+    stream_format: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,8 @@ def parse_request(api: Api, path: str, body: bytes) -> InferenceRequest:
         raise _refusal(error) from None
     if api is Api.RESPONSES:
         _refuse_state(routed)
+    if api in _STREAMED_ELSEWHERE and (routed.stream or routed.stream_format == "sse"):
+        raise NotImplementedYet(f"{path} is not streamed as events yet.", param="stream")
     stream = bool(routed.stream) and api not in _NEVER_STREAMED
     return InferenceRequest(
         api=api,
