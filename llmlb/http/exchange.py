@@ -3,31 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import assert_never
 
 import structlog
 import trio
 
 from llmlb.accounting import FinishedRequest, Lease, Outcome
-from llmlb.actors.admission import (
-    CapacityExceeded,
-    Closed,
-    ModelUnknown,
-    NoneCapable,
-    Ready,
-    Timeout,
-)
+from llmlb.actors.admission import Ready
 from llmlb.actors.mailbox import ActorGone
-from llmlb.errors import (
-    EndpointRefusal,
-    InternalError,
-    LbError,
-    ModelNotFound,
-    NoCapableEndpoints,
-    QueueFull,
-    QueueTimeout,
-    ShuttingDown,
-)
+from llmlb.errors import EndpointRefusal, InternalError, LbError
 from llmlb.house import House
 from llmlb.http.attempts import Trail
 from llmlb.http.downstream import Downstream, Headers, Inbound, PeerGone
@@ -37,6 +20,7 @@ from llmlb.http.reading import dialect_of, read_request, with_body
 from llmlb.http.refusal import UsageRefused
 from llmlb.http.relay import Patience, Relay, as_error
 from llmlb.http.render import render_error
+from llmlb.http.turned_away import shutting_down, turned_away
 from llmlb.http.upstream.client import INSTANCE_HEADER, UpstreamClient
 from llmlb.http.upstream.faults import UpstreamFault
 from llmlb.http.vision.capability import endpoints_without
@@ -59,8 +43,6 @@ _NEEDS = {
 
 _NOT_EVERYWHERE = frozenset({Api.RESPONSES, Api.RERANK, *_NEEDS})
 """Routes that some engines lack, so that their 404 need not mean the model."""
-
-DRAINING_RETRY_AFTER_S = 5
 
 
 @dataclass(slots=True)
@@ -89,7 +71,7 @@ class Exchange:
         except PeerGone:
             raise
         except ActorGone:
-            refusal = _shutting_down()
+            refusal = shutting_down()
         except Exception as error:  # a fault of ours is one client's 500, not the end of the server
             log.exception("an exchange failed", request_id=inbound.request_id, error=repr(error))
             refusal = InternalError(
@@ -113,7 +95,7 @@ class Exchange:
         trail.model = request.model
         trail.route = request.path if api in _NOT_EVERYWHERE else ""
         if not self.house.open:
-            raise _shutting_down()
+            raise shutting_down()
         offering = self.house.registry.catalog.offering(request.model)
         if (needed := _NEEDS.get(api)) is not None:
             trail.excluded |= endpoints_without(needed, request.model, offering)
@@ -157,30 +139,10 @@ class Exchange:
             arrival=trail.arrival,
         )
         # No await from here to the caller's `with`: a lease is held the moment it is given.
-        match result:
-            case Ready(lease, waited_s):
-                trail.waited_s += waited_s
-                return lease
-            case _ if trail.faults:
-                raise trail.error()
-            case ModelUnknown():
-                raise ModelNotFound(request.model)
-            case NoneCapable(retry_after_s):
-                raise NoCapableEndpoints(
-                    f"Every endpoint of '{request.model}' is offline.",
-                    retry_after_s=retry_after_s,
-                )
-            case CapacityExceeded(waiters, retry_after_s):
-                raise QueueFull(
-                    f"{waiters} requests are waiting already; come back in {retry_after_s} s.",
-                    retry_after_s=retry_after_s,
-                )
-            case Timeout():
-                raise QueueTimeout(f"No endpoint came free within {settings.queue_timeout_s:g} s.")
-            case Closed():
-                raise _shutting_down()
-            case _:
-                assert_never(result)
+        if isinstance(result, Ready):
+            trail.waited_s += result.waited_s
+            return result.lease
+        raise trail.error() if trail.faults else turned_away(result, request.model, settings)
 
     async def _attempt(
         self,
@@ -295,10 +257,3 @@ def _outgoing(inbound: Inbound) -> Headers:
 def _notes(request: InferenceRequest) -> Headers:
     """What the client is told of what could not be passed on."""
     return (("x-llmlb-notes", "; ".join(request.notes)),) if request.notes else ()
-
-
-def _shutting_down() -> ShuttingDown:
-    return ShuttingDown(
-        "The balancer is shutting down; try again in a moment.",
-        retry_after_s=DRAINING_RETRY_AFTER_S,
-    )

@@ -1,0 +1,52 @@
+"""What a client is told that gets no lease."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from llmlb.actors.admission import CapacityExceeded, Closed, ModelUnknown, NoneCapable, Timeout
+from llmlb.errors import (
+    LbError,
+    ModelNotFound,
+    NoCapableEndpoints,
+    QueueFull,
+    QueueTimeout,
+    ShuttingDown,
+)
+from llmlb.settings import Settings
+
+DRAINING_RETRY_AFTER_S = 5
+
+
+def turned_away(
+    result: Timeout | CapacityExceeded | ModelUnknown | NoneCapable | Closed,
+    model: str,
+    settings: Settings,
+) -> LbError:
+    """The error that a wait for *model* without a lease at its end is."""
+    match result:
+        case ModelUnknown():
+            return ModelNotFound(model)
+        case NoneCapable(retry_after_s):
+            return NoCapableEndpoints(
+                f"Every endpoint of '{model[:200]}' is offline.", retry_after_s=retry_after_s
+            )
+        case CapacityExceeded(waiters, retry_after_s):
+            return QueueFull(
+                f"{waiters} requests are waiting already; come back in {retry_after_s} s.",
+                retry_after_s=retry_after_s,
+            )
+        case Timeout():
+            return QueueTimeout(f"No endpoint came free within {settings.queue_timeout_s:g} s.")
+        case Closed():
+            return shutting_down()
+        case _:
+            assert_never(result)
+
+
+def shutting_down() -> ShuttingDown:
+    """For those who come while the balancer drains."""
+    return ShuttingDown(
+        "The balancer is shutting down; try again in a moment.",
+        retry_after_s=DRAINING_RETRY_AFTER_S,
+    )
