@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -30,6 +31,10 @@ def serve(host: str | None, port: int | None) -> None:
     except StartupError as error:
         click.echo(f"llmlb cannot start: {error}", err=True)
         sys.exit(hosting.EXIT_CANNOT_START)
+    # hosting receives signals from its first moment to its last; what comes after that must
+    # not kill a process that has done all it had to do.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     sys.exit(hosting.run(settings))
 
 

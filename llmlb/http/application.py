@@ -174,6 +174,7 @@ def create_app(
     needs no threads.
     """
     app = LlmlbApp(settings, client=client, world=world or World(), run_in_thread=run_in_thread)
+    app.url_map.merge_slashes = False  # its redirect would be a page of HTML
     app.before_serving(app.open)
     app.after_serving(app.close)
     install_hooks(app, app.instance_id)

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 import trio
-from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
+from hypercorn.typing import (
+    ASGIReceiveCallable,
+    ASGISendCallable,
+    ASGISendEvent,
+    HTTPScope,
+)
 from quart import Response
 from quart.wrappers import Request
 from quart_trio.asgi import TrioASGIHTTPConnection, TrioASGILifespan
@@ -28,12 +33,27 @@ MANAGEMENT_BODY_LIMIT_BYTES = 1024 * 1024
 
 
 class AsgiDownstream:
-    """A client's side of an exchange, over ASGI's `send`."""
+    """A client's side of an exchange, over ASGI's `send`.
 
-    def __init__(self, send: ASGISendCallable) -> None:
-        self._send = send
+    hypercorn writes in a shielded scope, so a client that does not read could hold whoever
+    sends to it for ever. Each message is therefore sent by a task of *nursery*: the exchange
+    waits for it, but can be cancelled meanwhile, and then gives back all that it holds.
+    """
+
+    def __init__(self, send: ASGISendCallable, nursery: trio.Nursery) -> None:
+        self._asgi_send, self._nursery = send, nursery
         self._aborted = False
         self.peer_gone = False
+
+    async def _send(self, message: ASGISendEvent) -> None:
+        sent = trio.Event()
+
+        async def send() -> None:
+            await self._asgi_send(message)
+            sent.set()
+
+        self._nursery.start_soon(send)
+        await sent.wait()
 
     async def begin(self, head: Head) -> None:
         headers = [
@@ -102,7 +122,11 @@ class HttpConnection(TrioASGIHTTPConnection):
         try:
             await super().__call__(receive, send)
         finally:
-            self._budget.give_back(self._held_bytes)
+            self._give_back()
+
+    def _give_back(self) -> None:
+        held_bytes, self._held_bytes = self._held_bytes, 0
+        self._budget.give_back(held_bytes)
 
     async def handle_messages(  # type: ignore[override]  # quart-trio's own has a nursery, too
         self, nursery: trio.Nursery, request: Request, receive: ASGIReceiveCallable
@@ -139,9 +163,10 @@ class HttpConnection(TrioASGIHTTPConnection):
     ) -> None:
         response = await self.app.handle_request(request)
         if isinstance(response, ExchangeResponse):
-            self._downstream = AsgiDownstream(send)
+            self._downstream = AsgiDownstream(send, nursery)
             with suppress(PeerGone):  # it has stopped reading, and its answer has been cut off
                 await response.run(self._downstream)
+            self._give_back()  # the client may take its time over what is left to send
             await self._downstream.finish()
         else:
             await self._send_response(send, response)

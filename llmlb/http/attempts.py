@@ -98,8 +98,10 @@ def _likeness(fault: UpstreamFault) -> str | None:
     """What makes two faults alike; None for those that no request can cause."""
     match fault.kind:
         case FaultKind.BAD_STATUS:
-            return str(fault.status) if fault.status in _REQUEST_MAY_BE_POISON else None
-        case FaultKind.DISCONNECTED | FaultKind.BAD_ANSWER:
+            return str(fault) if fault.status in _REQUEST_MAY_BE_POISON else None
+        case FaultKind.BAD_ANSWER:
+            return str(fault)
+        case FaultKind.DISCONNECTED:
             return fault.kind.value
         case FaultKind.UNREACHABLE | FaultKind.TIMEOUT:
             return None

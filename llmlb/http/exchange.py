@@ -128,7 +128,7 @@ class Exchange:
 
     async def _admitted(self, request: InferenceRequest, trail: Trail) -> Lease:
         """A lease for *request*, after as long in line as the settings allow."""
-        settings = self.house.settings
+        settings, asked_at_s = self.house.settings, trio.current_time()
         result = await self.house.admission.wait_for_ready_with_timeout(
             request.model,
             request.api,
@@ -142,6 +142,7 @@ class Exchange:
         if isinstance(result, Ready):
             trail.waited_s += result.waited_s
             return result.lease
+        trail.waited_s += trio.current_time() - asked_at_s
         raise trail.error() if trail.faults else turned_away(result, request.model, settings)
 
     async def _attempt(

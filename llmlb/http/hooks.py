@@ -23,6 +23,7 @@ from llmlb.http.policy import (
     refuse_large_headers,
     refuse_loops,
     refuse_strangers,
+    refuse_two_lengths,
     request_id_of,
 )
 from llmlb.http.render import render_error
@@ -40,6 +41,7 @@ def install_hooks(app: Quart, instance_id: str) -> None:
         headers = inbound_headers()
         g.request_id = request_id_of(headers)
         refuse_large_headers(headers)
+        refuse_two_lengths(headers)
         if request.path in OPEN_TO_ALL:
             return
         local, peer = request.scope.get("server"), request.scope.get("client")

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 
 import structlog
@@ -77,10 +78,20 @@ async def _serve(app: LlmlbApp, settings: Settings, listener: socket.socket) -> 
     config.startup_timeout = config.shutdown_timeout = 600
     stopping = trio.Event()
 
-    async def stop() -> None:
-        await _until_drained(app, settings.drain_timeout_s)
-        stopping.set()
+    # Open until the very end: a signal that nobody receives would kill us before the flush.
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        received = aiter(signals)
 
+        async def stop() -> None:
+            await _until_drained(app, received, settings.drain_timeout_s)
+            stopping.set()
+
+        await _serve_until(stop, app, config, stopping)
+
+
+async def _serve_until(
+    stop: Callable[[], Awaitable[None]], app: LlmlbApp, config: Config, stopping: trio.Event
+) -> None:
     async with trio.open_nursery() as nursery:
 
         async def serve() -> None:
@@ -105,26 +116,24 @@ async def _leave_stuck_clients(app: LlmlbApp, stopping: trio.Event) -> None:
     os._exit(EXIT_OK)
 
 
-async def _until_drained(app: LlmlbApp, limit_s: float) -> None:
+async def _until_drained(app: LlmlbApp, received: AsyncIterator[int], limit_s: float) -> None:
     """Return when the server is to stop: after a signal, once the house has drained.
 
     Until then the listener answers: `/ready` says no, new requests are refused politely. A
     second signal means now.
     """
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        received = aiter(signals)
-        await anext(received)
-        log.info("draining", at_most_s=limit_s)
-        async with trio.open_nursery() as nursery:
+    await anext(received)
+    log.info("draining", at_most_s=limit_s)
+    async with trio.open_nursery() as nursery:
 
-            async def hurry() -> None:
-                await anext(received)
-                nursery.cancel_scope.cancel()
-
-            nursery.start_soon(hurry)
-            with trio.move_on_after(limit_s):
-                await app.house.drain()
+        async def hurry() -> None:
+            await anext(received)
             nursery.cancel_scope.cancel()
+
+        nursery.start_soon(hurry)
+        with trio.move_on_after(limit_s):
+            await app.house.drain()
+        nursery.cancel_scope.cancel()
     log.info("stopping")
 
 

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from llmlb.errors import HeadersTooLarge, LoopDetected, SetupRequired
+from llmlb.errors import HeadersTooLarge, InvalidRequest, LoopDetected, SetupRequired
 from llmlb.http.upstream.client import INSTANCE_HEADER
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
@@ -32,6 +32,12 @@ def refuse_large_headers(headers: Mapping[str, str]) -> None:
         raise HeadersTooLarge(
             f"The request's headers are larger than {HEADER_BLOCK_LIMIT_BYTES} bytes."
         )
+
+
+def refuse_two_lengths(headers: Mapping[str, str]) -> None:
+    """Raise InvalidRequest if the body's length is told in two ways: a smuggler's trick."""
+    if "content-length" in headers and "transfer-encoding" in headers:
+        raise InvalidRequest("A request has either Content-Length or Transfer-Encoding, not both.")
 
 
 def refuse_strangers(local: str | None, peer: str | None, headers: Mapping[str, str]) -> None:

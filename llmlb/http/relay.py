@@ -201,13 +201,10 @@ class Relay:
                 await self._send(ready)
             if meter.done or meter.error is not None:
                 break
-            gap_ends_s = self.clock() + self.patience.token_gap_s
-            self._budget.deadline = min(self._end_s, gap_ends_s)
-        if meter.error is not None:
-            raise UpstreamFault(FaultKind.BAD_ANSWER, f"The endpoint said: {meter.error}")
-        if not (self.committed and meter.complete):
-            when = "in the middle" if self.committed else "before it said anything"
-            raise UpstreamFault(FaultKind.DISCONNECTED, f"The endpoint's stream ended {when}.")
+            if b"data:" in ready:  # a comment keeps a connection alive, but says nothing
+                gap_ends_s = self.clock() + self.patience.token_gap_s
+                self._budget.deadline = min(self._end_s, gap_ends_s)
+        self._refuse_half_a_stream()
         rest = b"" if meter.done else scanner.rest()
         if translator is not None:
             rest = translator.finish()
@@ -217,6 +214,15 @@ class Relay:
         if meter.done:
             self._budget.deadline = math.inf
             await _drain(chunks)
+
+    def _refuse_half_a_stream(self) -> None:
+        """Raise UpstreamFault unless the stream that has ended was a whole one."""
+        meter = self._meter
+        if meter.error is not None:
+            raise UpstreamFault(FaultKind.BAD_ANSWER, f"The endpoint said: {meter.error}")
+        if not (self.committed and meter.complete):
+            when = "in the middle" if self.committed else "before it said anything"
+            raise UpstreamFault(FaultKind.DISCONNECTED, f"The endpoint's stream ended {when}.")
 
     async def end_with(self, error: LbError) -> None:
         """After the commit point: end the answer with *error*, in the stream's own dialect.

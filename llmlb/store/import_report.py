@@ -81,7 +81,9 @@ class Report:
     ) -> None:
         """Keep the fate of one record, and the record itself where it was not imported."""
         self.fates[fate] += 1
-        if remark is not None and self.first_problem is None:
+        # What was lost is worth more words than what was renamed.
+        lost = fate is Fate.UNREADABLE and self.fates[fate] == 1
+        if remark is not None and (self.first_problem is None or lost):
             self.first_problem = f"record {number}: {remark}"
         kept = None if record is None else json.dumps(record, default=str)
         self._statements.run(_NOTE, self._id, number, record_id, fate.value, remark, kept)

@@ -169,6 +169,40 @@ def test_a_client_that_stops_reading_stops_the_endpoint(behind: Balancer, stub: 
         assert before < 30_000_000  # what the sockets' buffers hold, not the whole answer
 
 
+def test_a_client_that_stops_reading_does_not_hold_its_slot_for_ever(
+    start_balancer: StartBalancer, stub: Stub
+) -> None:
+    balancer = start_balancer(settings={"LLMLB_STREAM_TIMEOUT_S": "2"})
+    endpoint = {"name": "stub", "base_url": stub.url, "max_concurrency": 1}
+    balancer.ask("POST", "/api/endpoints", endpoint)
+    balancer.wait_until_online("stub")
+    with connect(balancer, receive_buffer_bytes=64 * 1024) as client:
+        client.sendall(request_bytes("flood"))
+        client.recv(1024)
+        wait_for(lambda: balancer.endpoints()["stub"]["inflight"] == 0, "the slot to be free")
+        answer = balancer.ask("POST", "/v1/chat/completions", {"model": "quick", "messages": []})
+        assert answer["choices"]
+        assert stub.call("flood").finished.wait(5)
+
+
+def test_signals_that_come_while_stopping_lose_nothing(
+    start_balancer: StartBalancer, stub: Stub, tmp_path: Path
+) -> None:
+    balancer = start_balancer(directory=tmp_path / "twice")
+    balancer.ask("POST", "/api/endpoints", {"name": "stub", "base_url": stub.url})
+    balancer.wait_until_online("stub")
+    with connect(balancer) as idle:
+        idle.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+        idle.recv(4096)
+        balancer.ask("POST", "/v1/chat/completions", {"model": "quick", "messages": []})
+        for _ in range(3):
+            balancer.child.ask_to_end()
+            time.sleep(0.1)
+        assert balancer.stop() == 0
+    again = start_balancer(directory=tmp_path / "twice")
+    assert again.endpoints()["stub"]["total_requests"] == 1
+
+
 def test_a_stop_is_not_held_up_by_a_client_that_neither_reads_nor_leaves(
     start_balancer: StartBalancer, stub: Stub
 ) -> None:

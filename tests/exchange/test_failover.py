@@ -515,3 +515,15 @@ async def test_a_refusal_is_no_measurement_however_quick(scene: Scene) -> None:
 
     assert scene.latency_ms("a") == pytest.approx(3000)
     assert scene.totals("a").failed_requests == 1
+
+
+async def test_two_endpoints_that_fail_in_different_ways_leave_the_third_its_chance(
+    scene: Scene,
+) -> None:
+    for name in "abc":
+        await scene.endpoint(name)
+    scene.on("a", json_answer({"error": {"message": "out of memory"}}, 500))
+    scene.on("b", json_answer({"error": {"message": "worker died"}}, 500))
+    scene.on("c", json_answer(completion("fine")))
+    answer = await scene.ask()
+    assert (answer.status, answer.headers["x-llmlb-attempts"]) == (200, "3")

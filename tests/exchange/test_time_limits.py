@@ -115,12 +115,15 @@ async def test_between_tokens_there_may_be_120_s(scene: Scene) -> None:
     assert not scene.open_requests
 
 
-async def test_any_sign_of_life_counts_between_tokens(scene: Scene) -> None:
+async def test_a_comment_is_no_token(scene: Scene) -> None:
+    """An endpoint that only says that it is there may not hold its slot with that."""
     await scene.endpoint("a")
-    ticks = [x for _ in range(5) for x in (100.0, b": thinking\n\n")]
+    ticks = [x for _ in range(50) for x in (10.0, b": thinking\n\n")]
     scene.on("a", sse_answer(says("A"), *ticks, says("B"), finish()))
+    reply = FakeDownstream()
 
-    assert (await scene.stream()).events[-1] == b"data: [DONE]"
+    assert await took(scene, chat(stream=True), reply) == pytest.approx(120)
+    assert reply.last_error["code"] == "upstream_timeout"
 
 
 async def test_a_stream_ends_after_an_hour(scene: Scene) -> None:

@@ -186,14 +186,14 @@ async def test_a_fault_of_ours_is_500_with_the_id_of_the_request(served: Served)
 # -- the pieces
 
 
-async def test_a_downstream_speaks_asgi() -> None:
+async def test_a_downstream_speaks_asgi(nursery: trio.Nursery) -> None:
     said: list[dict[str, Any]] = []
 
     async def send(message: Any) -> None:
         await trio.lowlevel.checkpoint()
         said.append(message)
 
-    downstream: Downstream = AsgiDownstream(send)
+    downstream: Downstream = AsgiDownstream(send, nursery)
     assert isinstance(downstream, AsgiDownstream)
     await downstream.begin(Head(200, (("x-name", "Küche"),)))
     await downstream.send(b"a")
@@ -270,3 +270,19 @@ async def test_a_slow_answer_does_not_time_out_in_the_framework(served: Served) 
 
     assert (await served.post(CHAT, chat(stream=True))).complete
     assert trio.current_time() == pytest.approx(350)
+
+
+async def test_whoever_sends_can_be_cancelled_though_the_server_writes_in_a_shield(
+    nursery: trio.Nursery,
+) -> None:
+    reads = trio.Event()
+
+    async def send(_: Any) -> None:
+        with trio.CancelScope(shield=True):
+            await reads.wait()
+
+    downstream = AsgiDownstream(send, nursery)
+    with trio.move_on_after(5) as patience:
+        await downstream.send(b"a")
+    assert patience.cancelled_caught
+    reads.set()

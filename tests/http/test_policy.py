@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlb.errors import HeadersTooLarge, LoopDetected, SetupRequired
+from llmlb.errors import HeadersTooLarge, InvalidRequest, LoopDetected, SetupRequired
 from llmlb.http.policy import (
     refuse_large_headers,
     refuse_loops,
     refuse_strangers,
+    refuse_two_lengths,
     request_id_of,
 )
 
@@ -137,3 +138,10 @@ def test_a_page_of_another_site_is_a_stranger(headers: dict[str, str]) -> None:
 )
 def test_a_page_of_this_machine_is_served(headers: dict[str, str]) -> None:
     refuse_strangers(LOCAL, LOCAL, headers)
+
+
+def test_a_body_whose_length_is_told_in_two_ways_is_refused() -> None:
+    refuse_two_lengths({"content-length": "3"})
+    refuse_two_lengths({"transfer-encoding": "chunked"})
+    with pytest.raises(InvalidRequest):
+        refuse_two_lengths({"content-length": "3", "transfer-encoding": "chunked"})

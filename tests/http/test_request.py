@@ -296,3 +296,13 @@ def test_a_metered_body_is_the_same_object_and_asks_for_usage(
 def test_a_number_of_choices_is_never_a_burden() -> None:
     assert parsed('{"model":"m","n":999999999999999999999999}').choices > 10**20
     assert math.isfinite(parsed('{"model":"m","n":1e30}').choices)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_what_is_a_number_to_python_alone_is_invalid_json(number: str) -> None:
+    with pytest.raises(InvalidJson):
+        parsed(f'{{"model":"m","temperature":{number}}}')
+
+
+def test_text_may_speak_of_such_numbers() -> None:
+    assert parsed('{"model":"m","messages":[{"content":"NaN and Infinity"}]}').model == "m"

@@ -11,6 +11,9 @@ from llmlb.http.engines.inquiry import Inquiry
 from llmlb.http.engines.listing import Listing
 from llmlb.types import Engine, Model, Survey
 
+MOST_SLOTS = 10_000
+"""As many as an operator may set."""
+
 
 class LlamaCpp:
     """One process serves one model in `total_slots` slots, each with its part of the context."""
@@ -38,8 +41,14 @@ class LlamaCpp:
         return Survey(
             self.engine,
             tuple(_model(model_id, entry) for model_id, entry in listing.models.items()),
-            count(props.get("total_slots")),
+            _slots(props.get("total_slots")),
         )
+
+
+def _slots(said: object) -> int | None:
+    """Requests at once; a number that no server has is no answer."""
+    slots = count(said)
+    return slots if slots is not None and slots <= MOST_SLOTS else None
 
 
 def _model(model_id: str, entry: JsonObject) -> Model:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
 
 from llmlb.errors import InvalidJson, InvalidRequest, LbError, MissingField, NotImplementedYet
 from llmlb.http.dialect import Dialect
@@ -71,6 +72,8 @@ def parse_request(api: Api, path: str, body: bytes) -> InferenceRequest:
         routed = _Routed.model_validate_json(body)
     except ValidationError as error:
         raise _refusal(error) from None
+    if b"NaN" in body or b"Infinity" in body:
+        _refuse_not_a_number(body)
     if api is Api.RESPONSES:
         _refuse_state(routed)
     if api in _STREAMED_ELSEWHERE and (routed.stream or routed.stream_format == "sse"):
@@ -86,6 +89,14 @@ def parse_request(api: Api, path: str, body: bytes) -> InferenceRequest:
         metered_body=_with_usage(body, routed) if stream and api in _COUNTED_ON_REQUEST else body,
         dialect=DIALECTS[api],
     )
+
+
+def _refuse_not_a_number(body: bytes) -> None:
+    """Raise InvalidJson for what Python takes for a number and JSON does not."""
+    try:
+        from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise InvalidJson(f"The request body is not valid JSON: {error}.") from None
 
 
 def _refuse_state(routed: _Routed) -> None:
