@@ -58,12 +58,12 @@ class Trail:
 
     def headers(self, endpoint: Endpoint | None = None) -> Headers:
         """What the client is told of its way: endpoint, attempts, time in line."""
-        queue_ms = str(round(self.waited_s * 1000))
-        told = [("x-llmlb-queue-ms", queue_ms), ("x-llmlb-attempts", str(self.attempts))]
+        queue_ms = round(self.waited_s * 1000)
+        told = [("x-llmlb-queue-ms", str(queue_ms)), ("x-llmlb-attempts", str(self.attempts))]
         if endpoint is not None:
             told.insert(0, ("x-llmlb-endpoint", _header_text(endpoint.name)))
-        if self.waited_s > 0:
-            told += [("x-queue-status", "queued"), ("x-queue-wait-ms", queue_ms)]
+        if queue_ms > 0:
+            told += [("x-queue-status", "queued"), ("x-queue-wait-ms", str(queue_ms))]
         return tuple(told)
 
     def error(self) -> LbError:

@@ -213,6 +213,7 @@ async def test_too_long_in_line_is_504(scene: Scene) -> None:
         nursery.cancel_scope.cancel()
 
     assert told(reply) == (504, "timeout_error", "queue_timeout", None)
+    assert (reply.headers["x-queue-status"], reply.headers["x-queue-wait-ms"]) == ("queued", "5000")
     assert "5 s" in reply.error["message"]
     await scene.settle()
     assert not scene.waiting
