@@ -12,6 +12,7 @@ from pydantic import AfterValidator
 
 from llmlb.errors import InvalidRequest
 from llmlb.forms import Form
+from llmlb.headers import CONNECTION_HEADERS
 from llmlb.types import Endpoint
 from llmlb.urls import normalise_base_url
 
@@ -30,25 +31,7 @@ _HEADER_VALUE = re.compile(r"[\x20-\x7e\xa0-\xff]*")
 _CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _KEY = re.compile(r"[\x21-\x7e]+")
 
-_NOT_THE_OPERATORS = frozenset(
-    {
-        "accept-encoding",
-        "connection",
-        "content-length",
-        "content-type",
-        "expect",
-        "host",
-        "http2-settings",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
+_NOT_THE_OPERATORS = CONNECTION_HEADERS | {"accept-encoding", "content-type"}
 """They frame each message, so they are computed for each; `x-llmlb-*` is ours as well."""
 
 

@@ -5,30 +5,12 @@ from __future__ import annotations
 import re
 
 from llmlb import __version__
+from llmlb.headers import CONNECTION_HEADERS
 from llmlb.http.upstream.client import INSTANCE_HEADER, Headers
 from llmlb.http.upstream.faults import FaultKind, UpstreamFault
 from llmlb.types import Endpoint
 
 RawHeaders = list[tuple[bytes, bytes]]
-
-CONNECTION_HEADERS = frozenset(
-    {
-        "connection",
-        "content-length",
-        "expect",
-        "host",
-        "http2-settings",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
-"""They describe one connection and one framing; those of the outgoing request are computed."""
 
 CREDENTIALS = frozenset({"authorization", "cookie"})
 """A client's own never reach an endpoint, whoever forgot to drop them."""
