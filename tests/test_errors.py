@@ -24,6 +24,7 @@ TABLE = {
     "InvalidRequest": (400, "invalid_request_error", "invalid_value"),
     "InvalidJson": (400, "invalid_request_error", "invalid_json"),
     "MissingField": (400, "invalid_request_error", "missing_field"),
+    "UnsupportedCapability": (400, "invalid_request_error", "unsupported_capability"),
     "SetupRequired": (403, "permission_error", "setup_required"),
     "ModelNotFound": (404, "invalid_request_error", "model_not_found"),
     "NotFound": (404, "not_found_error", "not_found"),
