@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import anthropic
 import pytest
 from anthropic import Anthropic
@@ -10,8 +12,9 @@ from tests.e2e.fleet import Balancer
 
 
 @pytest.fixture
-def client(balancer: Balancer) -> Anthropic:
-    return Anthropic(base_url=balancer.base_url, api_key="any", max_retries=0)
+def client(balancer: Balancer) -> Iterator[Anthropic]:
+    with Anthropic(base_url=balancer.base_url, api_key="any", max_retries=0) as client:
+        yield client
 
 
 def test_a_plain_message(client: Anthropic) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import openai
@@ -19,8 +20,10 @@ HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "hello"}]
 
 
 @pytest.fixture
-def client(balancer: Balancer) -> OpenAI:
-    return OpenAI(base_url=f"{balancer.base_url}/v1", api_key="sk-of-the-client", max_retries=0)
+def client(balancer: Balancer) -> Iterator[OpenAI]:
+    base_url = f"{balancer.base_url}/v1"
+    with OpenAI(base_url=base_url, api_key="sk-of-the-client", max_retries=0) as client:
+        yield client
 
 
 def test_the_models_of_all_endpoints_are_listed(client: OpenAI) -> None:
@@ -193,11 +196,11 @@ def test_the_bare_hypercorn_command_serves_the_same(
 ) -> None:
     balancer = start_balancer(face="hypercorn")
     balancer.register_all(fleet.a)
-    client = OpenAI(base_url=f"{balancer.base_url}/v1", api_key="any", max_retries=0)
-    stream = client.chat.completions.create(
-        model="tiny-a", messages=HELLO, max_tokens=6, extra_body=TO_THE_END, stream=True
-    )
-    assert list(stream)[-1].choices[0].finish_reason == "length"
+    with OpenAI(base_url=f"{balancer.base_url}/v1", api_key="any", max_retries=0) as client:
+        stream = client.chat.completions.create(
+            model="tiny-a", messages=HELLO, max_tokens=6, extra_body=TO_THE_END, stream=True
+        )
+        assert list(stream)[-1].choices[0].finish_reason == "length"
     assert balancer.stop() == 0
 
 
