@@ -12,10 +12,12 @@ command -v uv >/dev/null || {
 compile() {
     local target=$1
     shift
+    # --no-strip-extras: where a package asks for another one's extra, pip takes a line without the
+    # extra for a different package, and refuses it once a newer release is out.
     # --no-config and the cleared variables: the lock must not depend on this machine's set-up
     env -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL -u UV_INDEX -u UV_DEFAULT_INDEX -u UV_FIND_LINKS \
         uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
-        --no-emit-index-url --no-emit-find-links --no-header --output-file "$target" \
+        --no-strip-extras --no-emit-index-url --no-emit-find-links --no-header --output-file "$target" \
         pyproject.toml requirements/build.in "$@" >/dev/null
     local body
     body=$(cat "$target")

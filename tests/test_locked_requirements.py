@@ -56,3 +56,16 @@ def test_every_locked_package_has_hashes_and_no_address(name: str) -> None:
     for entry in entries(name):
         assert "--hash=sha256:" in entry
         assert "://" not in entry
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "extra"),
+    [("app", "hypercorn", "trio"), ("dev", "hypercorn", "trio"), ("dev", "coverage", "toml")],
+)
+def test_the_extras_that_packages_ask_of_one_another_are_locked(
+    name: str, package: str, extra: str
+) -> None:
+    # pip takes `hypercorn` and `hypercorn[trio]` for two packages: without this the lock holds
+    # only as long as the locked release is the newest one.
+    requirements = [Requirement(entry.partition(" \\")[0]) for entry in entries(name)]
+    assert [r.extras for r in requirements if r.name == package] == [{extra}]
