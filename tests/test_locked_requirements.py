@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -30,7 +31,7 @@ def locked(name: str, python: str) -> dict[str, str]:
         requirement = Requirement(entry.partition(" \\")[0])
         environment = {"python_full_version": python, "python_version": python[:4]}
         if requirement.marker is None or requirement.marker.evaluate(environment):
-            found[requirement.name.lower()] = next(iter(requirement.specifier)).version
+            found[canonicalize_name(requirement.name)] = next(iter(requirement.specifier)).version
     return found
 
 
@@ -42,7 +43,7 @@ def test_the_lock_holds_all_that_the_project_asks_for(
     versions = locked(name, python)
     for text in wanted:
         requirement = Requirement(text)
-        assert requirement.specifier.contains(versions[requirement.name.lower()]), text
+        assert requirement.specifier.contains(versions[canonicalize_name(requirement.name)]), text
 
 
 @pytest.mark.parametrize("python", PYTHONS)
