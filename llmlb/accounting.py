@@ -36,6 +36,8 @@ class Lease:
 
     serial: int
     endpoint: Endpoint
+    model: str
+    """The endpoint's own id of the model that is asked for."""
     arrival: int
     """Place in the order of arrival; an exchange that asks again keeps it."""
     _give_back: Callable[[int, Outcome], None] = field(repr=False)

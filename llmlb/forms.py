@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -19,12 +28,17 @@ _SHOWN = 100
 class Form(BaseModel):
     """Base of all that is filled in by people: strict, and unknown fields are an error.
 
-    A validator of a field raises ValueError: either a whole sentence, or, beginning in lower
-    case, what is said of the field ("must be from 10 to 300").
+    A validator of a field raises ValueError: either a whole sentence with its full stop, or,
+    without one, what is said of the field ("must be from 10 to 300").
     """
 
     model_config = ConfigDict(
-        strict=True, extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False
+        strict=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,  # they describe the fields in the JSON schema
     )
 
     leftovers: ClassVar[frozenset[str]] = frozenset()
@@ -36,6 +50,27 @@ class Form(BaseModel):
         if isinstance(given, dict):
             return {name: value for name, value in given.items() if name not in cls.leftovers}
         return given
+
+
+class Checked:
+    """The check of a field, and as much of it as JSON schema can say.
+
+    pydantic's own constraints would tell both, but in their own words.
+    """
+
+    def __init__(self, check: Callable[[Any], object], **keywords: object) -> None:
+        """*check* returns the value as it is kept, or raises ValueError (see Form)."""
+        self._check, self._keywords = check, keywords
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {**handler(schema), **self._keywords}
 
 
 class Fault(StrEnum):
@@ -55,14 +90,15 @@ class Problem:
     field: str | None
     """The field of the form that it is about."""
     reason: str
-    """A whole sentence, or, beginning in lower case, what is said of the field."""
+    """A whole sentence with its full stop, or, without one, what is said of the field."""
     where: str = ""
     """The field, or what in it is wrong."""
 
     @property
     def sentence(self) -> str:
         """The reason as a whole sentence."""
-        return self.reason if self.reason[0].isupper() else f"'{self.where}' {self.reason}."
+        whole = self.reason.endswith((".", "?"))
+        return self.reason if whole else f"'{self.where}' {self.reason}."
 
 
 def problems(error: ValidationError) -> list[Problem]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -81,14 +81,14 @@ def hopeful(endpoints: Iterable[Endpoint]) -> bool:
 def order(
     candidates: Iterable[Endpoint],
     *,
-    model: str,
+    own_id: Callable[[Endpoint], str],
     api: Api | None,
     standings: Standings,
     in_flight: Mapping[EndpointId, int],
     last_turn: Mapping[EndpointId, int],
     now_s: float,
 ) -> list[Endpoint]:
-    """Sort *candidates*, best first.
+    """Sort *candidates*, best first, by their standings under their own ids of the model.
 
     Unmeasured (or stale) and idle: first, so that they get a value. Then by latency in ms,
     ascending. Unmeasured and already busy: last. Equals take turns: who was chosen longest
@@ -96,7 +96,7 @@ def order(
     """
 
     def rank(endpoint: Endpoint) -> tuple[int, float, int]:
-        standing = standings.standing(endpoint.id, model, api)
+        standing = standings.standing(endpoint.id, own_id(endpoint), api)
         busy = in_flight.get(endpoint.id, 0)
         turn = last_turn.get(endpoint.id, -1)
         if standing is None:

@@ -10,11 +10,14 @@ from pydantic import BeforeValidator, Field, IPvAnyNetwork, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from llmlb.errors import StartupError
+from llmlb.name_tables import NameTable, parse_fallbacks, parse_table
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 MIB = 1024 * 1024
+SHOWN_CHARS = 200
+"""Of a wrong value, in the sentence about it."""
 
 
 def _in_lower_case(value: object) -> object:
@@ -29,6 +32,10 @@ def _networks(value: object) -> object:
 
 
 Networks = Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(_networks)]
+
+
+Aliases = Annotated[NameTable, NoDecode, BeforeValidator(parse_table)]
+Fallbacks = Annotated[NameTable, NoDecode, BeforeValidator(parse_fallbacks)]
 
 
 class Settings(BaseSettings):
@@ -65,7 +72,11 @@ class Settings(BaseSettings):
     )
 
     max_body_bytes: int = Field(160 * MIB, ge=1024)
+    max_upload_bytes: int = Field(512 * MIB, ge=1024)
     body_memory_bytes: int = Field(512 * MIB, ge=1024)
+    spool_bytes: int = Field(4096 * MIB, ge=1024)
+    """Of bodies on disk, all together."""
+    spool_dir: Path | None = Field(None)
     body_timeout_s: float = Field(300.0, gt=0, le=86_400)
     drain_timeout_s: float = Field(30.0, ge=0, le=3600)
 
@@ -78,16 +89,32 @@ class Settings(BaseSettings):
     image_fetch_allow: Networks = Field(())
     """Besides public addresses, what `inline` may fetch from."""
 
+    model_aliases: Aliases = Field((), validate_default=False)
+    """Names that clients may use, and the models that each stands for."""
+    model_fallbacks: Fallbacks = Field((), validate_default=False)
+    """What is tried, in order, when no endpoint can serve a model."""
+
     @property
     def data_path(self) -> Path:
         """The data directory, with `~` resolved. Raises StartupError if that cannot be."""
+        return self._expanded(self.data_dir, "LLMLB_DATA_DIR")
+
+    @staticmethod
+    def _expanded(path: Path, variable: str) -> Path:
         try:
-            return self.data_dir.expanduser()
+            return path.expanduser()
         except RuntimeError:
             raise StartupError(
-                f"LLMLB_DATA_DIR={self.data_dir} lies in a home directory that is not known: "
+                f"{variable}={path} lies in a home directory that is not known: "
                 "give the whole path."
             ) from None
+
+    @property
+    def spool_path(self) -> Path:
+        """Where bodies wait that are too large for memory. Raises StartupError."""
+        if self.spool_dir is None:
+            return self.data_path / "spool"
+        return self._expanded(self.spool_dir, "LLMLB_SPOOL_DIR")
 
     @property
     def database(self) -> str:
@@ -116,5 +143,9 @@ def variable_name(field_name: str) -> str:
 def _sentence(problem: ErrorDetails) -> str:
     place = str(problem["loc"][0])
     name = place if place.startswith("LLMLB_") else variable_name(place)
-    reason = problem["msg"]
-    return f"{name}={problem['input']!s} is not valid: {reason[0].lower()}{reason[1:]}."
+    given = str(problem["input"])
+    shown = given if len(given) <= SHOWN_CHARS else f"{given[:SHOWN_CHARS]}…"
+    # pydantic would put "Value error, " before the words of our own validators
+    own = problem["type"] == "value_error"
+    reason = str(problem["ctx"]["error"]) if own else problem["msg"]
+    return f"{name}={shown} is not valid: {reason[0].lower()}{reason[1:]}."

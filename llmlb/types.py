@@ -1,4 +1,4 @@
-"""What llmlb talks about: endpoints, models, devices, the catalog and leases, all frozen."""
+"""What llmlb talks about: endpoints, models and devices, all frozen."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NewType
 
 if TYPE_CHECKING:
     from datetime import datetime
-    from typing import Self
 
 EndpointId = NewType("EndpointId", str)
 """A UUID in its canonical text form."""
@@ -77,7 +76,27 @@ class Api(StrEnum):
     RERANK = "rerank"
     MESSAGES = "messages"
     IMAGE_GENERATIONS = "image_generations"
+    IMAGE_EDIT = "image_edit"
+    IMAGE_VARIATION = "image_variation"
     SPEECH = "speech"
+    TRANSCRIPTION = "transcription"
+    TRANSLATION = "translation"
+    COUNT_TOKENS = "count_tokens"
+    """No inference, and not measured."""
+
+
+MOST_STORED_RESPONSES = 50_000
+"""As many stored responses and conversations are remembered; the oldest are forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """Where a stored response or conversation lives: no other endpoint knows of it."""
+
+    endpoint_id: EndpointId
+    owner: str | None
+    """The id of the API key it was made with; None: made without a key."""
+    made_at: datetime
 
 
 class Capability(StrEnum):
@@ -155,6 +174,10 @@ class Endpoint:
     """Requests at once, as the operator set it."""
     engine_concurrency: int | None = None
     """Requests at once, as the engine says."""
+    model_aliases: tuple[tuple[str, str], ...] = ()
+    """Other names of its models, and the id of each, as the operator set them."""
+    model_capabilities: tuple[tuple[str, frozenset[Capability]], ...] = ()
+    """What its models can do, by id, where the operator knows better."""
     notes: str | None = None
     declared: bool = False
     """It stands in llmlb.toml, and is edited only there."""
@@ -162,6 +185,8 @@ class Endpoint:
     last_seen_at: datetime | None = None
     last_error: str | None = None
     error_count: int = 0
+    native_apis: frozenset[Api] = frozenset()
+    """Routes that not every engine has, as found at the last sync."""
     probed: bool = False
     """It has been probed since this process started."""
     synced: bool = False
@@ -189,6 +214,18 @@ class Endpoint:
         """Whether it lists *model* by exactly this name."""
         return any(m.id == model for m in self.models)
 
+    def as_overruled(self) -> Endpoint:
+        """This endpoint with its models as the operator describes them, beyond doubt."""
+        said = dict(self.model_capabilities)
+        if not any(m.id in said for m in self.models):
+            return self
+        return replace(
+            self,
+            models=tuple(
+                Model(m.id, said[m.id], m.max_tokens) if m.id in said else m for m in self.models
+            ),
+        )
+
     def is_same_server_as(self, other: Endpoint) -> bool:
         """Whether what was observed of *other* holds for this one as well."""
         return (self.base_url, self.api_key, self.extra_headers) == (
@@ -204,6 +241,7 @@ class Endpoint:
             status=Status.PENDING,
             engine=None,
             engine_concurrency=None,
+            native_apis=frozenset(),
             device_info=None,
             device_note=None,
             last_seen_at=None,
@@ -223,36 +261,13 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Catalog:
-    """Frozen view of endpoints × models × status, by registration order."""
-
-    endpoints: Mapping[EndpointId, Endpoint]
-    by_model: Mapping[str, tuple[Endpoint, ...]]
-
-    @classmethod
-    def of(cls, endpoints: Mapping[EndpointId, Endpoint]) -> Self:
-        """The catalog of these endpoints, whatever their status."""
-        by_model: dict[str, list[Endpoint]] = {}
-        for endpoint in endpoints.values():
-            for model_id in dict.fromkeys(m.id for m in endpoint.models):
-                by_model.setdefault(model_id, []).append(endpoint)
-        return cls(
-            MappingProxyType(dict(endpoints)),
-            MappingProxyType({model: tuple(offering) for model, offering in by_model.items()}),
-        )
-
-    def offering(self, model: str) -> tuple[Endpoint, ...]:
-        """The endpoints that list *model*, whatever their status."""
-        return self.by_model.get(model, ())
-
-
-@dataclass(frozen=True, slots=True)
 class Survey:
     """What a running endpoint tells of itself, beyond being alive."""
 
     engine: Engine
     models: tuple[Model, ...]
     engine_concurrency: int | None = None
+    native_apis: frozenset[Api] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import ipaddress
 import re
 from urllib.parse import SplitResult, quote, urlsplit
 
-_LONGEST = 2048
+LONGEST_URL_CHARS = 2048
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _FORBIDDEN = re.compile(r"[\s\x00-\x20\x7f\\<>\"^`{|}]")
 _HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*")
@@ -22,8 +22,8 @@ def normalise_base_url(text: str) -> str:
     url = text.strip()
     if not url:
         raise ValueError("The URL is empty.")
-    if len(url) > _LONGEST:
-        raise ValueError(f"The URL is longer than {_LONGEST} characters.")
+    if len(text) > LONGEST_URL_CHARS:
+        raise ValueError(f"The URL is longer than {LONGEST_URL_CHARS} characters.")
     if not _SCHEME.match(url):
         raise ValueError(f"'{_shown(url)}' has no scheme: did you mean http://{_shown(url)}?")
     if _FORBIDDEN.search(url):

@@ -64,7 +64,7 @@ def ordered(
     }
     found = order(
         candidates,
-        model="m",
+        own_id=lambda _: "m",
         api=CHAT,
         standings=standings or Standings(by_endpoint),
         in_flight={EndpointId(f"id-{n}"): count for n, count in (busy or {}).items()},

@@ -25,6 +25,8 @@ SPECIFIED: dict[str, tuple[str, str, object]] = {
     "LLMLB_AUTO_SYNC_MODELS_INTERVAL_SECS": ("model_sync_interval_s", "60", 60.0),
     "LLMLB_MAX_BODY_BYTES": ("max_body_bytes", "2048", 2048),
     "LLMLB_BODY_MEMORY_BYTES": ("body_memory_bytes", "4096", 4096),
+    "LLMLB_MODEL_ALIASES": ("model_aliases", "a=b|c", (("a", ("b", "c")),)),
+    "LLMLB_MODEL_FALLBACKS": ("model_fallbacks", '{"a": "b"}', (("a", ("b",)),)),
     "LLMLB_DRAIN_TIMEOUT_S": ("drain_timeout_s", "0", 0.0),
 }
 
@@ -121,6 +123,10 @@ def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -
         ("LLMLB_MAX_BODY_BYTES", "1"),
         ("LLMLB_CONNECT_TIMEOUT_S", "0"),
         ("LLMLB_STREAM_TIMEOUT_S", "soon"),
+        ("LLMLB_MODEL_ALIASES", "fast"),
+        ("LLMLB_MODEL_ALIASES", "fast=fast"),
+        ("LLMLB_MODEL_ALIASES", "{fast: slow}"),
+        ("LLMLB_MODEL_FALLBACKS", "a=b, b=a"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence_that_names_it(
@@ -130,6 +136,15 @@ def test_a_wrong_setting_is_one_sentence_that_names_it(
     (sentence,) = sentences()
     assert sentence.startswith(f"{variable}={text} is not valid: ")
     assert sentence.endswith(".")
+
+
+def test_a_wrong_table_of_names_is_said_in_plain_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMLB_MODEL_ALIASES", "a=a")
+    assert sentences() == ["LLMLB_MODEL_ALIASES=a=a is not valid: lets 'a' stand for itself."]
+    monkeypatch.setenv("LLMLB_MODEL_ALIASES", "a" * 100_000)
+    (sentence,) = sentences()
+    assert sentence.startswith("LLMLB_MODEL_ALIASES=" + "a" * 200 + "… is not valid: ")
+    assert len(sentence) < 600
 
 
 def test_each_of_several_wrong_settings_has_its_own_sentence(

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from llmlb import types
 from llmlb.accounting import FinishedRequest, Lease, Outcome, Totals, Usage
+from llmlb.catalog import Catalog
 from llmlb.types import (
     Api,
-    Catalog,
     DeviceInfo,
     DeviceType,
     Endpoint,
@@ -180,42 +180,13 @@ def test_another_server_is_as_new_but_keeps_what_the_operator_set_and_its_models
     assert chosen.initialising
 
 
-# -- Catalog
-
-
-def test_a_catalog_maps_models_to_the_endpoints_that_list_them_in_order_of_registration() -> None:
-    endpoints = [endpoint("b", "m", "n"), endpoint("a", "m", "m"), endpoint("c")]
-    catalog = Catalog.of({e.id: e for e in endpoints})
-    b, a, _ = endpoints
-    assert catalog.offering("m") == (b, a)
-    assert catalog.offering("n") == (b,)
-    assert catalog.offering("o") == ()
-    assert list(catalog.by_model) == ["m", "n"]
-    assert list(catalog.endpoints.values()) == endpoints
-
-
-def test_a_catalog_does_not_follow_the_table_it_was_made_of() -> None:
-    table = {EndpointId("id-a"): endpoint("a", "m")}
-    catalog = Catalog.of(table)
-    table.clear()
-    assert list(catalog.endpoints) == ["id-a"]
-
-
-def test_a_catalog_can_only_be_read() -> None:
-    catalog = Catalog.of({})
-    with pytest.raises(TypeError):
-        catalog.endpoints[EndpointId("x")] = endpoint()  # type: ignore[index]  # the point
-    with pytest.raises(TypeError):
-        catalog.by_model["m"] = ()  # type: ignore[index]  # that is the point
-    with pytest.raises(FrozenInstanceError):
-        catalog.endpoints = {}  # type: ignore[misc]  # that is the point
-
-
 # -- Lease
 
 
 def lease(given_back: list[tuple[int, Outcome]]) -> Lease:
-    return Lease(7, endpoint(), 1, lambda serial, outcome: given_back.append((serial, outcome)))
+    return Lease(
+        7, endpoint(), "m", 1, lambda serial, outcome: given_back.append((serial, outcome))
+    )
 
 
 def test_only_the_first_release_of_a_lease_counts() -> None:

@@ -251,6 +251,7 @@ class DeviceProber:
             engine=survey.engine,
             models=survey.models,
             engine_concurrency=survey.engine_concurrency,
+            native_apis=survey.native_apis,
         )
         watched.failures, watched.resync = 0, False
         watched.synced_at_s = self._clock()

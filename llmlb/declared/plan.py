@@ -135,6 +135,8 @@ def _as_declared(form: EndpointForm, before: Endpoint, default_interval_s: float
         health_check_interval_s=default_interval_s,
         inference_timeout_s=DEFAULT_INFERENCE_TIMEOUT_S,
         max_concurrency=None,
+        model_aliases=(),
+        model_capabilities=(),
     )
     after = form.applied_to(plain, default_interval_s=default_interval_s)
     return after if after.is_same_server_as(before) else after.as_another_server()

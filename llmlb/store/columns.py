@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from llmlb.types import Capability, DeviceInfo, DeviceType, EndpointId, GpuDevice
+from llmlb.types import Api, Capability, DeviceInfo, DeviceType, EndpointId, GpuDevice
 
 Value = str | int | float | None
 """What a column can hold."""
@@ -98,13 +98,21 @@ def capabilities_of(value: object) -> frozenset[Capability] | None:
     return found or None
 
 
+def apis_of(value: object) -> frozenset[Api] | None:
+    """The routes known here, from a list of their names."""
+    if not isinstance(value, list):
+        return None
+    known = {api.value for api in Api}
+    return frozenset(Api(v) for v in value if isinstance(v, str) and v in known)
+
+
 def capabilities_json(capabilities: Iterable[Capability]) -> str:
     """The same, for a column."""
     return json.dumps(sorted(capabilities))
 
 
-def headers_of(value: object) -> tuple[tuple[str, str], ...] | None:
-    """Header lines from a list of pairs."""
+def pairs_of(value: object) -> tuple[tuple[str, str], ...] | None:
+    """Header lines, or aliases, from a list of pairs of texts."""
     if not isinstance(value, list):
         return None
     pairs = []
@@ -115,6 +123,25 @@ def headers_of(value: object) -> tuple[tuple[str, str], ...] | None:
             case _:
                 return None
     return tuple(pairs)
+
+
+def overruled_of(value: object) -> tuple[tuple[str, frozenset[Capability]], ...] | None:
+    """What models can do, from a list of pairs: a model's id, and a list of capabilities."""
+    if not isinstance(value, list):
+        return None
+    pairs = []
+    for pair in value:
+        match pair:
+            case [str(model_id), list(names)] if capabilities := capabilities_of(names):
+                pairs.append((model_id, capabilities))
+            case _:
+                return None
+    return tuple(pairs)
+
+
+def overruled_json(pairs: Iterable[tuple[str, frozenset[Capability]]]) -> str:
+    """The same, for a column."""
+    return json.dumps([[model_id, sorted(capabilities)] for model_id, capabilities in pairs])
 
 
 def device_of(value: object) -> DeviceInfo | None:

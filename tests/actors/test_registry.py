@@ -12,9 +12,9 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from llmlb.actors.mailbox import ActorGone
+from llmlb.catalog import Catalog
 from llmlb.errors import Conflict, InvalidRequest, LbError, NotFound, StoreUnavailable
 from llmlb.types import (
-    Catalog,
     DeviceInfo,
     DeviceReport,
     DeviceType,

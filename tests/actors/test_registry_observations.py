@@ -16,6 +16,7 @@ from llmlb.actors.mailbox import ActorGone
 from llmlb.actors.registry.registry import CLOSING_WRITE_LIMIT_S
 from llmlb.errors import StoreUnavailable
 from llmlb.types import (
+    Capability,
     DeviceInfo,
     DeviceReport,
     DeviceType,
@@ -126,6 +127,21 @@ async def test_a_survey_and_a_device_report_are_taken_in(nursery: trio.Nursery) 
     )
     assert (now.device_info, now.device_note) == (gpu, "a note")
     assert registered.registry.catalog.offering("m") == (now,)
+
+
+async def test_what_the_operator_says_of_a_model_survives_every_survey(
+    nursery: trio.Nursery,
+) -> None:
+    speech = frozenset({Capability.AUDIO_SPEECH})
+    a = endpoint("a", model_aliases=(("talk", "m"),), model_capabilities=(("m", speech),))
+    registered = await started(nursery, a)
+    for _ in range(2):
+        registered.registry.synced(a, SURVEY)
+        now = await now_of(registered)
+        assert {m.id: m.capabilities for m in now.models}["m"] == speech
+        assert registered.registry.catalog.offering("talk") == (now,)
+    await registered.registry.update(a.id, lambda e: replace(e, model_capabilities=()))
+    assert (await now_of(registered)).models == SURVEY.models
 
 
 async def test_an_endpoint_that_refuses_our_key_is_in_error_until_a_probe_succeeds(

@@ -114,9 +114,11 @@ def test_models_that_nobody_lists_are_forgotten() -> None:
     throughput = Throughput()
     throughput.completed("m", 1)
     throughput.completed("n", 1)
-    throughput.retain({"n"})
+    throughput.retain(lambda model: model == "n", 2)
     assert throughput.per_s("m", 2) == 0
     assert throughput.per_s("n", 2) > 0
+    throughput.retain(lambda model: True, 62)
+    assert throughput._buckets == {}
 
 
 @effort(max_examples=80, deadline=None)

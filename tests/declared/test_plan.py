@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 
 from llmlb.declared.plan import Addition, Adoption, Removal, Renaming, Step, reconcile
 from llmlb.endpoint_form import EndpointForm
-from llmlb.types import DeviceInfo, DeviceType, Endpoint, EndpointId, Engine, Mode, Model, Status
+from llmlb.types import (
+    Capability,
+    DeviceInfo,
+    DeviceType,
+    Endpoint,
+    EndpointId,
+    Engine,
+    Mode,
+    Model,
+    Status,
+)
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -80,6 +90,19 @@ def test_the_one_with_its_url_is_adopted_with_all_it_has() -> None:
         ),
         before,
     )
+
+
+def test_names_and_capabilities_are_those_of_the_file() -> None:
+    sight = frozenset({Capability.IMAGE_UNDERSTANDING})
+    before = known("a", "http://a", model_aliases=(("x", "y"),), model_capabilities=(("y", sight),))
+    (forgotten,) = steps_for([form("a", "http://a")], [before])
+    assert isinstance(forgotten, Adoption)
+    assert (forgotten.endpoint.model_aliases, forgotten.endpoint.model_capabilities) == ((), ())
+    said = {"model_aliases": {"f": "m"}, "model_capabilities": {"m": ["image_understanding"]}}
+    (adopted,) = steps_for([form("a", "http://a", **said)], [before])
+    assert isinstance(adopted, Adoption)
+    assert adopted.endpoint.model_aliases == (("f", "m"),)
+    assert adopted.endpoint.model_capabilities == (("m", sight),)
 
 
 def test_notes_in_the_file_win() -> None:

@@ -6,8 +6,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from llmlb.catalog import Catalog
 from llmlb.http.openai.models import model_item, model_list
-from llmlb.types import Capability, Catalog, Endpoint, EndpointId, Mode, Model, Status
+from llmlb.types import Capability, Endpoint, EndpointId, Mode, Model, Status
 from tests.fakes.upstream import make_endpoint
 
 
@@ -43,6 +44,8 @@ def test_a_model_as_clients_see_it() -> None:
                 "image_understanding": False,
             },
             "endpoint_ids": [a.id],
+            "aliases": [],
+            "alias_of": [],
         }
     ]
 
@@ -77,6 +80,48 @@ def test_only_what_could_be_served_now_is_listed() -> None:
     assert model_list(catalog(*hidden)) == []
     [listed] = model_list(catalog(*hidden, a))
     assert listed["endpoint_ids"] == [a.id]
+
+
+def test_aliases_are_listed_with_what_they_stand_for() -> None:
+    a = online("a", Model("org/x:7b"), Model("y"), model_aliases=(("talk", "y"),))
+    b = online("b", Model("z", max_tokens=5))
+    found = Catalog.of(
+        {e.id: e for e in (a, b)}, aliases={"fast": ("org/x:7b", "z"), "none": ("gone",)}
+    )
+    listed = {item["id"]: item for item in model_list(found)}
+    assert {name: (item["aliases"], item["alias_of"]) for name, item in listed.items()} == {
+        "fast": ([], ["org/x:7b", "z"]),
+        "org/x:7b": (["fast"], []),
+        "talk": ([], ["y"]),
+        "y": (["talk"], []),
+        "z": (["fast"], []),
+    }
+    assert listed["fast"]["endpoint_ids"] == [a.id, b.id]
+    assert listed["fast"]["max_tokens"] == 5
+    assert model_item(found, "fast") == listed["fast"]
+
+
+def test_one_model_under_two_names_is_shown_under_each() -> None:
+    hugging_face = "meta-llama/Llama-3.1-8B-Instruct"
+    a, b = online("a", Model("llama3.1:8b")), online("b", Model(hugging_face))
+    found = catalog(a, b)
+    first, second = model_list(found)
+    assert [first["id"], second["id"]] == ["llama3.1:8b", hugging_face]
+    for item in (first, second):
+        assert item["endpoint_ids"] == [a.id, b.id]
+        assert {"llama3.1", "meta-llama-3.1-8b-instruct"} < set(item["aliases"])
+        assert item["alias_of"] == []
+    assert hugging_face in first["aliases"]
+    unlisted = model_item(found, "llama3.1:latest")
+    assert unlisted is not None
+    assert unlisted["alias_of"] == ["llama3.1:8b", hugging_face]
+    assert hugging_face in unlisted["aliases"]
+
+
+def test_capabilities_are_those_that_the_operator_says() -> None:
+    speech = frozenset({Capability.AUDIO_SPEECH})
+    (item,) = model_list(catalog(online("a", TINY, model_capabilities=(("tiny", speech),))))
+    assert [name for name, can in item["capabilities"].items() if can] == ["audio_speech"]
 
 
 def test_a_model_that_is_not_ready_can_still_be_asked_for() -> None:

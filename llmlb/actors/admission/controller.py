@@ -35,6 +35,7 @@ from llmlb.actors.admission.results import (
 from llmlb.actors.admission.slots import Slots
 from llmlb.actors.admission.throughput import Throughput
 from llmlb.actors.mailbox import ActorGone, Mailbox, MailboxStatistics
+from llmlb.catalog import Catalog
 from llmlb.routing import (
     Accept,
     AcceptWithDelay,
@@ -46,7 +47,7 @@ from llmlb.routing import (
     order,
     retry_after_s,
 )
-from llmlb.types import Api, Catalog, Endpoint, EndpointId, Mode
+from llmlb.types import Api, Endpoint, EndpointId, Mode
 
 SMALLEST_GRADED_LIMIT = 5
 """Below this many places the steps of admission control would be fractions of a place."""
@@ -85,6 +86,7 @@ class AdmissionController:
         limit: int,
         *,
         excluding: AbstractSet[EndpointId] = frozenset(),
+        only: EndpointId | None = None,
         decide: Decide | None = None,
         arrival: int | None = None,
     ) -> WaitResult:
@@ -93,10 +95,12 @@ class AdmissionController:
         At most *limit* callers wait, over all models; a free slot needs no place. *decide*
         grades the line where it has at least five places. One that asks again, *excluding*
         the endpoints that failed it, keeps its *arrival* and is refused for neither a full
-        line nor a closing one.
+        line nor a closing one. With *only*, no other endpoint is considered.
         Raises ActorGone.
         """
-        return await self._mailbox.ask(WaitForReady(model, api, limit, excluding, decide, arrival))
+        return await self._mailbox.ask(
+            WaitForReady(model, api, limit, excluding, decide, arrival, only)
+        )
 
     async def wait_for_ready_with_timeout(
         self,
@@ -106,6 +110,7 @@ class AdmissionController:
         timeout_s: float,
         *,
         excluding: AbstractSet[EndpointId] = frozenset(),
+        only: EndpointId | None = None,
         decide: Decide | None = None,
         arrival: int | None = None,
     ) -> WaitResult:
@@ -114,11 +119,19 @@ class AdmissionController:
         With 0 seconds a free slot is still granted, but nobody waits.
         """
         if timeout_s <= 0:
-            now = WaitForReady(model, api, limit, excluding, arrival=arrival, patient=False)
+            now = WaitForReady(
+                model, api, limit, excluding, arrival=arrival, only=only, patient=False
+            )
             return await self._mailbox.ask(now)
         with trio.move_on_after(timeout_s):
             return await self.wait_for_ready(
-                model, api, limit, excluding=excluding, decide=decide, arrival=arrival
+                model,
+                api,
+                limit,
+                excluding=excluding,
+                only=only,
+                decide=decide,
+                arrival=arrival,
             )
         return Timeout()
 
@@ -169,7 +182,7 @@ class AdmissionController:
     def _take_in(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._slots.retain(catalog.endpoints)
-        self._throughput.retain(set(catalog.by_model))
+        self._throughput.retain(lambda model: bool(catalog.offering(model)), self._clock())
         for model in self._line.models():
             self._serve(model, self._clock())
 
@@ -210,7 +223,7 @@ class AdmissionController:
                 self._timers.start_soon(self._tell_later, delay_ms / 1000, request.model)
             case Reject():
                 self._line.leave(request)
-                retry_s = self._retry_after_s(request.model, request.api)
+                retry_s = self._retry_after_s(request)
                 request.reply.answer(CapacityExceeded(waiters, retry_s))
             case _:
                 assert_never(decision)
@@ -224,27 +237,33 @@ class AdmissionController:
 
     def _serve(self, model: str, now_s: float) -> None:
         """Grant to as many of *model*'s waiters as there is room for, in their order."""
+        blocked = False
         for waiter in self._line.queue(model):
-            if not waiter.wanted:
+            if not waiter.wanted or (blocked and waiter.only is None):
                 continue
             refusal = self._refusal(waiter)
             if refusal is not None:
                 waiter.reply.answer(refusal)
+            elif blocked:
                 continue
-            if waiter.not_before_s > now_s:
-                break  # and so do all behind it: first come, first served
-            endpoint = self._choose(waiter, now_s)
-            if endpoint is not None:
-                self._grant(waiter, endpoint, now_s)
-            elif not waiter.excluding:
-                break  # no room for it, so none for those behind it
+            elif waiter.not_before_s > now_s:
+                blocked = waiter.only is None  # and all behind it: first come, first served
+            elif not self._grant(waiter, now_s):
+                blocked = not waiter.choosy  # no room for it, so none for those behind it
         self._line.prune(model)
+
+    def _offering(self, request: WaitForReady) -> tuple[Endpoint, ...]:
+        """The endpoints that *request* is about."""
+        found = self._catalog.offering(request.model)
+        if request.only is None:
+            return found
+        return tuple(e for e in found if e.id == request.only)
 
     def _refusal(self, waiter: WaitForReady) -> WaitResult | None:
         """Why waiting would be in vain, if it would."""
         if self._closed and waiter.arrival is None:
             return Closed()
-        offering = self._catalog.offering(waiter.model)
+        offering = self._offering(waiter)
         if not offering:
             return ModelUnknown()
         if hopeful(e for e in offering if e.id not in waiter.excluding):
@@ -253,28 +272,31 @@ class AdmissionController:
         interval_s = min((e.health_check_interval_s for e in enabled), default=60)
         return NoneCapable(max(1, min(60, round(interval_s))))
 
-    def _choose(self, waiter: WaitForReady, now_s: float) -> Endpoint | None:
+    def _grant(self, waiter: WaitForReady, now_s: float) -> bool:
+        """Give *waiter* a lease on the best endpoint that has room, if there is one."""
+        own_ids = self._catalog.reach(waiter.model).own_ids
         with_room = [
             e
-            for e in eligible(self._catalog.offering(waiter.model))
+            for e in eligible(self._offering(waiter))
             if e.id not in waiter.excluding and self._slots.has_room(e)
         ]
         best_first = order(
             with_room,
-            model=waiter.model,
+            own_id=lambda e: own_ids[e.id],
             api=waiter.api,
             standings=self._standings,
             in_flight=self._slots.in_flight,
             last_turn=self._slots.last_turn,
             now_s=now_s,
         )
-        return best_first[0] if best_first else None
-
-    def _grant(self, waiter: WaitForReady, endpoint: Endpoint, now_s: float) -> None:
-        lease = Lease(next(self._serials), endpoint, waiter.place, self._release)
+        if not best_first:
+            return False
+        best = best_first[0]
+        lease = Lease(next(self._serials), best, own_ids[best.id], waiter.place, self._release)
         if waiter.reply.answer(Ready(lease, now_s - waiter.joined_at_s)):
-            self._slots.take(lease.serial, endpoint.id)
+            self._slots.take(lease.serial, best.id)
             self._model_of[lease.serial] = waiter.model
+        return True
 
     # -- leases coming back
 
@@ -294,12 +316,13 @@ class AdmissionController:
             if any(e.id == endpoint_id for e in self._catalog.offering(waiting_model)):
                 self._serve(waiting_model, self._clock())
 
-    def _retry_after_s(self, model: str, api: Api) -> int:
-        now_s = self._clock()
+    def _retry_after_s(self, request: WaitForReady) -> int:
+        now_s, model = self._clock(), request.model
+        own_ids = self._catalog.reach(model).own_ids
         standings = [
             s
-            for e in self._catalog.offering(model)
-            if (s := self._standings.standing(e.id, model, api)) is not None
+            for e in self._offering(request)
+            if (s := self._standings.standing(e.id, own_ids[e.id], request.api)) is not None
         ]
         return retry_after_s(
             waiters_ahead=self._line.waiting_for(model),

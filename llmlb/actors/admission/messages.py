@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from llmlb.accounting import Outcome
 from llmlb.actors.admission.results import WaitResult
 from llmlb.actors.mailbox import Ask
+from llmlb.catalog import Catalog
 from llmlb.routing import AdmissionDecision
-from llmlb.types import Api, Catalog, EndpointId
+from llmlb.types import Api, EndpointId
 
 Decide = Callable[[int, int], AdmissionDecision]
 """Judges one more waiter by (waiters, limit); see `routing.admission_control`."""
@@ -27,6 +28,8 @@ class WaitForReady(Ask[WaitResult]):
     decide: Decide | None = None
     arrival: int | None = None
     """Place in the order of arrival, for one that asks again; None for a new one."""
+    only: EndpointId | None = None
+    """The one endpoint that will do; for one that asks for it, the others do not exist."""
     patient: bool = True
     """Without it: a lease now, or Timeout."""
     place: int = -1
@@ -36,6 +39,11 @@ class WaitForReady(Ask[WaitResult]):
     @property
     def wanted(self) -> bool:
         return self.reply.wanted
+
+    @property
+    def choosy(self) -> bool:
+        """Not every endpoint will do, so it may wait where those behind it need not."""
+        return self.only is not None or bool(self.excluding)
 
 
 @dataclass(frozen=True, slots=True)

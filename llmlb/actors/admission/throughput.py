@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 WINDOW_S = 60
 
@@ -33,10 +34,12 @@ class Throughput:
             return 0.0
         return sum(count for _, count in buckets) / WINDOW_S
 
-    def retain(self, models: set[str]) -> None:
-        """Forget models that nobody lists any more."""
-        for model in [m for m in self._buckets if m not in models]:
-            del self._buckets[model]
+    def retain(self, offered: Callable[[str], bool], now_s: float) -> None:
+        """Forget models that nobody offers any more, and names that nobody used for a minute."""
+        for model, buckets in list(self._buckets.items()):
+            self._expire(buckets, now_s)
+            if not (buckets and offered(model)):
+                del self._buckets[model]
 
     @staticmethod
     def _expire(buckets: deque[tuple[int, int]], now_s: float) -> None:

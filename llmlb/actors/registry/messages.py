@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from llmlb.actors.mailbox import Ask
+from llmlb.catalog import Catalog
 from llmlb.errors import LbError
-from llmlb.types import Catalog, DeviceReport, Endpoint, EndpointId, Survey
+from llmlb.types import DeviceReport, Endpoint, EndpointId, Survey
 
 Change = Callable[[Endpoint], Endpoint]
 """A pure edit of one endpoint, applied by its owner."""

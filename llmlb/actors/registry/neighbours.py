@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from llmlb.types import Catalog, Endpoint, EndpointId
+from llmlb.catalog import Catalog
+from llmlb.types import Endpoint, EndpointId
 
 
 class EndpointStore(Protocol):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import assert_never
 
 import structlog
@@ -29,11 +30,11 @@ from llmlb.actors.registry.messages import (
 )
 from llmlb.actors.registry.neighbours import EndpointStore, Listener
 from llmlb.actors.registry.writes import Writes
+from llmlb.catalog import Catalog
 from llmlb.errors import LbError, NotFound
 from llmlb.routing import Standings, after_probe, after_refusal, eligible, order
 from llmlb.types import (
     Api,
-    Catalog,
     DeviceReport,
     Endpoint,
     EndpointId,
@@ -61,16 +62,21 @@ class EndpointRegistry:
         *,
         listener: Listener,
         standings: Standings,
+        aliases: Mapping[str, Sequence[str]] = MappingProxyType({}),
         now: Callable[[], datetime],
         clock: Callable[[], float] = trio.current_time,
     ) -> None:
-        """*now* tells the wall clock (UTC), *clock* monotonic seconds."""
+        """*aliases* are names of the settings; see `Catalog.of`.
+
+        *now* tells the wall clock (UTC), *clock* monotonic seconds.
+        """
         self._mailbox = Mailbox[Message]()
         self._store, self._listener = store, listener
         self._standings, self._now, self._clock = standings, now, clock
         self._endpoints = {e.id: e for e in endpoints}
         self._writes = Writes()
-        self._catalog = Catalog.of(self._endpoints)
+        self._aliases = aliases
+        self._catalog = Catalog.of(self._endpoints, aliases=aliases)
         self._turn = 0
         self._last_turn: dict[EndpointId, int] = {}
         self._children: trio.Nursery
@@ -86,9 +92,10 @@ class EndpointRegistry:
         An unmeasured endpoint comes first, so that it gets a value. Leases play no part
         here: that is admission's business.
         """
+        reach = self._catalog.reach(model)
         found = order(
-            eligible(self._catalog.offering(model)),
-            model=model,
+            eligible(reach.endpoints),
+            own_id=lambda e: reach.own_ids[e.id],
             api=api,
             standings=self._standings,
             in_flight={},
@@ -169,6 +176,7 @@ class EndpointRegistry:
                         engine=survey.engine,
                         models=survey.models,
                         engine_concurrency=survey.engine_concurrency,
+                        native_apis=survey.native_apis,
                         synced=True,
                     ),
                 )
@@ -200,7 +208,7 @@ class EndpointRegistry:
         self._publish()
 
     def _publish(self) -> None:
-        self._catalog = Catalog.of(self._endpoints)
+        self._catalog = Catalog.of(self._endpoints, aliases=self._aliases)
         self._listener.catalog_changed(self._catalog)
 
     def _watch(self, endpoint: Endpoint, *, at_once: bool) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from llmlb.http.engines.foreign import JsonObject, count, mapping, words
 from llmlb.types import Capability, Model
@@ -10,6 +12,10 @@ from llmlb.types import Capability, Model
 CHAT = frozenset({Capability.CHAT_COMPLETION})
 VISION = frozenset({Capability.CHAT_COMPLETION, Capability.IMAGE_UNDERSTANDING})
 EMBEDDINGS = frozenset({Capability.EMBEDDINGS})
+
+TRANSCRIPTION = frozenset({Capability.AUDIO_TRANSCRIPTION})
+SPEECH = frozenset({Capability.AUDIO_SPEECH})
+IMAGES = frozenset({Capability.IMAGE_GENERATION})
 
 EVERYTHING = frozenset(Capability)
 NOTHING_MORE: frozenset[Capability] = frozenset()
@@ -23,19 +29,55 @@ _TEXT_ONLY = re.compile(
 
 _MORE_THAN_TEXT = re.compile(r"vision|multimodal|omni|audio|llava|[-_]v(l|lm)?([-_:.]|$)")
 
+_BY_NAME: tuple[tuple[re.Pattern[str], frozenset[Capability]], ...] = (
+    (
+        re.compile(r"embed|.*[-_]embed|bge-(?!reranker)|gte-|(multilingual-)?e5-|all-minilm"),
+        EMBEDDINGS,
+    ),
+    (re.compile(r".*whisper|parakeet|.*[-_]asr([-_.:]|$)"), TRANSCRIPTION),
+    (re.compile(r"(.*[-_])?x?tts([-_.:0-9]|$)|kokoro|piper|chatterbox|orpheus"), SPEECH),
+    (
+        re.compile(
+            r"flux([-_.:0-9]|$)|.*stable-?diffusion|sdxl|sd3|sd-turbo|dall-e|gpt-image"
+            r"|pixart|(qwen|hunyuan|z)-?image"
+        ),
+        IMAGES,
+    ),
+    (re.compile(r"llava|qwen2?-vl|.*([-_]vision|-vl-)"), VISION),
+)
+"""What the beginning of a name says; the first that fits."""
+
+_BY_TASK: Mapping[str, frozenset[Capability]] = MappingProxyType(
+    {
+        "embed": EMBEDDINGS,
+        "embedding": EMBEDDINGS,
+        "embeddings": EMBEDDINGS,
+        "feature-extraction": EMBEDDINGS,
+        "sentence-similarity": EMBEDDINGS,
+        "automatic-speech-recognition": TRANSCRIPTION,
+        "transcription": TRANSCRIPTION,
+        "speech-to-text": TRANSCRIPTION,
+        "text-to-speech": SPEECH,
+        "text-to-audio": SPEECH,
+        "tts": SPEECH,
+        "text-to-image": IMAGES,
+        "image": IMAGES,
+        "image-text-to-text": VISION,
+        "vlm": VISION,
+    }
+)
+"""Words of Hugging Face and of those who follow it; "generate" and the like leave images open."""
+
+_TASK_FIELDS = ("task", "pipeline_tag", "model_type", "type")
+
 _CONTEXT_FIELDS = ("max_model_len", "context_length", "context_window", "max_context_length")
 
 
 def by_name(model_id: str) -> frozenset[Capability]:
     """The capabilities that the last segment of a model's name suggests."""
     segment = model_id.rsplit("/", 1)[-1].lower()
-    if segment.startswith("embed") or "-embed" in segment or "_embed" in segment:
-        return EMBEDDINGS
-    if segment.startswith(("llava", "qwen-vl", "qwen2-vl")):
-        return VISION
-    if any(part in segment for part in ("-vision", "_vision", "-vl-")):
-        return VISION
-    return CHAT
+    fitting = (capabilities for pattern, capabilities in _BY_NAME if pattern.match(segment))
+    return next(fitting, CHAT)
 
 
 def perhaps_by_name(model_id: str) -> frozenset[Capability]:
@@ -61,13 +103,17 @@ def with_vision(model_id: str, *, vision: bool) -> frozenset[Capability]:
 def said(entry: JsonObject, model_id: str) -> frozenset[Capability] | None:
     """The capabilities by an entry of /v1/models, or None where it does not say them.
 
-    Said as `architecture.input_modalities` (llama.cpp, OpenRouter), or as an object
-    `capabilities` of our own names and booleans (another llmlb).
+    Said as an object `capabilities` of our own names and booleans (another llmlb), as a `task`
+    or a `type`, or as `architecture.input_modalities` (llama.cpp, OpenRouter).
     """
     flags = mapping(entry.get("capabilities"))
     flagged = frozenset(c for c in Capability if flags.get(c.value) is True)
     if flagged:
         return flagged
+    for field in _TASK_FIELDS:
+        task = entry.get(field)
+        if isinstance(task, str) and (by_task := _BY_TASK.get(task.lower())) is not None:
+            return by_task
     inputs = words(mapping(entry.get("architecture")).get("input_modalities"))
     if inputs:
         return with_vision(model_id, vision="image" in inputs)

@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 
-from llmlb.http.engines.capabilities import CHAT, EMBEDDINGS, NOTHING_MORE, VISION, plain_model
+from llmlb.http.engines.capabilities import (
+    CHAT,
+    EMBEDDINGS,
+    IMAGES,
+    NOTHING_MORE,
+    VISION,
+    plain_model,
+)
 from llmlb.http.engines.details import for_each_model
 from llmlb.http.engines.engine import FaultTable
 from llmlb.http.engines.foreign import JsonObject, count, mapping, words
 from llmlb.http.engines.inquiry import Inquiry
 from llmlb.http.engines.listing import Listing
-from llmlb.types import Engine, Model, Survey
+from llmlb.types import Capability, Engine, Model, Survey
+
+_SAID: Mapping[str, frozenset[Capability]] = MappingProxyType(
+    {
+        "completion": CHAT,
+        "tools": CHAT,
+        "thinking": CHAT,
+        "vision": VISION,
+        "embedding": EMBEDDINGS,
+        "image": IMAGES,
+    }
+)
+"""What it calls what a model can do. `audio` is heard in a chat: no sign of transcription."""
 
 
 class Ollama:
@@ -42,16 +63,10 @@ class Ollama:
 
 def shown_model(model: Model, shown: JsonObject) -> Model:
     """*model* with what /api/show says of it, where it says anything."""
-    said = words(shown.get("capabilities"))
+    found = [_SAID[word] for word in words(shown.get("capabilities")) if word in _SAID]
     capabilities, perhaps = model.capabilities, model.perhaps
-    if "embedding" in said:
-        capabilities = EMBEDDINGS
-    elif "vision" in said:
-        capabilities = VISION
-    elif "completion" in said:
-        capabilities = CHAT
-    if said & {"embedding", "vision", "completion"}:
-        perhaps = NOTHING_MORE
+    if found:
+        capabilities, perhaps = frozenset[Capability]().union(*found), NOTHING_MORE
     lengths = (
         count(value)
         for key, value in mapping(shown.get("model_info")).items()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import trio
 
 from llmlb.errors import ProbeFailed
@@ -11,6 +13,7 @@ from llmlb.http.engines.engine import EngineProfile
 from llmlb.http.engines.inquiry import Inquiry
 from llmlb.http.engines.listing import PATH, Listing, parse_models
 from llmlb.http.engines.openai import plain_survey
+from llmlb.http.engines.routes import native_apis
 from llmlb.http.upstream.client import UpstreamClient
 from llmlb.types import DeviceReport, Endpoint, Engine, Model, Survey
 
@@ -42,8 +45,10 @@ class HttpSurveyor:
                     break
         if found is None:
             found = plain_survey(listing)
-        in_doubt = scope.cancelled_caught or inquiry.unanswered
-        return _with_what_was_known(found, endpoint) if in_doubt else found
+        if scope.cancelled_caught or inquiry.unanswered:
+            found = _with_what_was_known(found, endpoint)
+        apis = await native_apis(self._client, endpoint, timeout_s=self._timeout_s)
+        return replace(found, native_apis=apis)
 
     async def device(self, endpoint: Endpoint) -> DeviceReport:
         """What *endpoint* computes on, or a note why it does not say. Raises nothing."""
@@ -81,7 +86,7 @@ def _most_likely_first(known: Engine | None, listing: Listing) -> tuple[EnginePr
 def _with_what_was_known(found: Survey, endpoint: Endpoint) -> Survey:
     """*found*, where some questions were not answered, completed by the survey before it.
 
-    A busy endpoint must not become another engine, or lose its context length, for a while.
+    A busy endpoint must not become another engine for a while, or forget about its models.
     """
     if endpoint.engine not in (None, found.engine) and found.engine is not Engine.OPENAI:
         return found
@@ -89,7 +94,13 @@ def _with_what_was_known(found: Survey, endpoint: Endpoint) -> Survey:
 
     def completed(model: Model) -> Model:
         known = before.get(model.id)
-        return known if known is not None and model.max_tokens is None else model
+        if known is None:
+            return model
+        if model.max_tokens is None:
+            return known
+        if model.perhaps:  # of its capabilities only the name was known this time
+            return replace(model, capabilities=known.capabilities, perhaps=known.perhaps)
+        return model
 
     return Survey(
         endpoint.engine or found.engine,

@@ -2,31 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
+from llmlb.catalog import Catalog, Reach
+from llmlb.model_names import equivalents
 from llmlb.routing import eligible
-from llmlb.types import Capability, Catalog, Endpoint, Model
+from llmlb.types import Capability, Endpoint, Model
 
 
 def model_list(catalog: Catalog) -> list[dict[str, Any]]:
     """The models that a request could be sent to now, in order of their names."""
+    names = _other_names(catalog)
     return [
-        _item(name, endpoints)
+        _item(name, catalog.reach(name), names[name])
         for name, endpoints in sorted(catalog.by_model.items())
         if eligible(endpoints)
     ]
 
 
 def model_item(catalog: Catalog, name: str) -> dict[str, Any] | None:
-    """One model, also while none of its endpoints is online (`ready` is false then)."""
-    endpoints = catalog.offering(name)
-    return _item(name, endpoints) if endpoints else None
+    """One model, also while none of its endpoints is online (`ready` is false then).
+
+    *name* may also be one that is not listed, but known to mean the same as one that is.
+    """
+    reach = catalog.reach(name)
+    return _item(name, reach, _other_names(catalog)[name]) if reach.endpoints else None
 
 
-def _item(name: str, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
+def _other_names(catalog: Catalog) -> defaultdict[str, set[str]]:
+    """By the id of a model: the listed names, besides it, that reach it on some endpoint."""
+    names: defaultdict[str, set[str]] = defaultdict(set)
+    for name in catalog.by_model:
+        for own_id in catalog.reach(name).own_ids.values():
+            names[own_id].add(name)
+    return names
+
+
+def _item(name: str, reach: Reach, others: Iterable[str]) -> dict[str, Any]:
+    endpoints, stands_for = reach.endpoints, set(reach.own_ids.values())
     serving = eligible(endpoints)
-    models = [_of(endpoint, name) for endpoint in serving or endpoints]
+    models = [_of(endpoint, reach.own_ids[endpoint.id]) for endpoint in serving or endpoints]
     context = [m.max_tokens for m in models if m.max_tokens is not None]
     capabilities = frozenset[Capability]().union(*(m.capabilities for m in models))
     return {
@@ -38,8 +55,10 @@ def _item(name: str, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
         "max_tokens": min(context, default=None),
         "capabilities": {c.value: c in capabilities for c in Capability},
         "endpoint_ids": [endpoint.id for endpoint in serving],
+        "aliases": sorted({*others, *equivalents(name)} - {name}),
+        "alias_of": [] if name in stands_for else sorted(stands_for),
     }
 
 
-def _of(endpoint: Endpoint, name: str) -> Model:
-    return next(model for model in endpoint.models if model.id == name)
+def _of(endpoint: Endpoint, own_id: str) -> Model:
+    return next(model for model in endpoint.models if model.id == own_id)

@@ -14,6 +14,7 @@ from llmlb.http.engines.device import parse_device
 from llmlb.http.engines.foreign import MAX_COUNT, MAX_ITEMS, MAX_NAME_CHARS, count, name
 from llmlb.http.engines.listing import parse_models
 from llmlb.http.engines.lmstudio import entry_model
+from llmlb.http.engines.ollama import shown_model
 from llmlb.http.engines.surveyor import HttpSurveyor
 from llmlb.types import Capability, DeviceType, Engine, GpuDevice
 from tests.fakes.upstream import FakeUpstream, json_answer, make_endpoint
@@ -24,6 +25,7 @@ KEYS = st.sampled_from(
         *("meta", "n_ctx", "max_model_len", "architecture", "input_modalities", "capabilities"),
         *("device", "device_type", "gpu_devices", "total_memory_bytes", "used_memory_bytes"),
         *("key", "type", "state", "arch", "loaded_instances", "model_info", "x.context_length"),
+        *("task", "pipeline_tag", "model_type", "paths", "/v1/chat/completions"),
         *("xllm_version", "total_slots", "vision", "image_understanding", "max_context_length"),
     ]
 )
@@ -166,13 +168,68 @@ def test_a_name_is_shown_as_it_is_or_not_at_all() -> None:
         ("Qwen2.5-VL-7B", Capability.IMAGE_UNDERSTANDING),
         ("llama3.2-vision", Capability.IMAGE_UNDERSTANDING),
         ("llama", Capability.CHAT_COMPLETION),
+        ("BAAI/bge-m3", Capability.EMBEDDINGS),
+        ("intfloat/multilingual-e5-large", Capability.EMBEDDINGS),
+        ("bge-reranker-v2-m3", Capability.CHAT_COMPLETION),
+        ("Systran/faster-whisper-large-v3", Capability.AUDIO_TRANSCRIPTION),
+        ("nvidia/parakeet-tdt-0.6b", Capability.AUDIO_TRANSCRIPTION),
+        ("Qwen3-ASR-1.7B", Capability.AUDIO_TRANSCRIPTION),
+        ("hexgrad/Kokoro-82M", Capability.AUDIO_SPEECH),
+        ("tts-1-hd", Capability.AUDIO_SPEECH),
+        ("coqui/XTTS-v2", Capability.AUDIO_SPEECH),
+        ("Qwen3-TTS-12Hz", Capability.AUDIO_SPEECH),
+        ("black-forest-labs/FLUX.1-schnell", Capability.IMAGE_GENERATION),
+        ("stable-diffusion-3.5-large", Capability.IMAGE_GENERATION),
+        ("stabilityai/sdxl-turbo", Capability.IMAGE_GENERATION),
+        ("Qwen/Qwen-Image", Capability.IMAGE_GENERATION),
+        ("influx-chat", Capability.CHAT_COMPLETION),
+        ("matts-model", Capability.CHAT_COMPLETION),
+        ("fluxional-7b", Capability.CHAT_COMPLETION),
     ],
 )
 def test_a_name_suggests_what_a_model_can_do(model: str, capability: Capability) -> None:
     assert capability in by_name(model)
     assert (Capability.CHAT_COMPLETION in by_name(model)) is (
-        capability is not Capability.EMBEDDINGS
+        capability in {Capability.CHAT_COMPLETION, Capability.IMAGE_UNDERSTANDING}
     )
+
+
+@pytest.mark.parametrize(
+    ("entry", "capability"),
+    [
+        ({"task": "automatic-speech-recognition"}, Capability.AUDIO_TRANSCRIPTION),
+        ({"pipeline_tag": "text-to-image"}, Capability.IMAGE_GENERATION),
+        ({"type": "TTS", "task": 7}, Capability.AUDIO_SPEECH),
+        ({"model_type": "embedding", "type": "model"}, Capability.EMBEDDINGS),
+        ({"task": "image-text-to-text"}, Capability.IMAGE_UNDERSTANDING),
+    ],
+)
+def test_a_task_says_what_a_model_can_do(entry: dict[str, object], capability: Capability) -> None:
+    model = plain_model("m", entry)
+    assert capability in model.capabilities
+    assert model.perhaps == frozenset()
+    assert plain_model("m", {"task": "generate"}).perhaps, "which leaves images open"
+
+
+@pytest.mark.parametrize(
+    ("said", "capabilities"),
+    [
+        (["completion", "tools"], {Capability.CHAT_COMPLETION}),
+        (["completion", "vision"], {Capability.CHAT_COMPLETION, Capability.IMAGE_UNDERSTANDING}),
+        (["completion", "audio"], {Capability.CHAT_COMPLETION}),
+        (["embedding"], {Capability.EMBEDDINGS}),
+        (["image"], {Capability.IMAGE_GENERATION}),
+    ],
+)
+def test_ollama_says_what_a_model_can_do(said: list[str], capabilities: set[Capability]) -> None:
+    model = shown_model(plain_model("m", {}), {"capabilities": said})
+    assert set(model.capabilities) == capabilities
+    assert model.perhaps == frozenset()
+
+
+def test_ollama_that_says_nothing_that_is_known_leaves_the_name() -> None:
+    model = plain_model("llava", {})
+    assert shown_model(model, {"capabilities": ["juggling"]}) == model
 
 
 @pytest.mark.parametrize(

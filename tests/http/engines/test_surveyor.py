@@ -12,6 +12,7 @@ from trio.testing import MockClock
 
 from llmlb.errors import ProbeFailed
 from llmlb.http.engines.capabilities import plain_model
+from llmlb.http.engines.routes import PATHS
 from llmlb.http.engines.surveyor import HttpSurveyor
 from llmlb.types import Capability, DeviceType, Engine, GpuDevice, Model, Survey
 from tests.fakes.upstream import (
@@ -74,7 +75,8 @@ def serve_lmstudio(upstream: FakeUpstream, version: int) -> None:
 
 
 def paths(upstream: FakeUpstream) -> list[str]:
-    return [call.path for call in upstream.calls]
+    """What was asked, but for the routes that every endpoint is asked about."""
+    return [call.path for call in upstream.calls if call.path not in PATHS.values()]
 
 
 # --- check ----------------------------------------------------------------------------------
@@ -195,7 +197,52 @@ async def test_vllm_tells_its_length(upstream: FakeUpstream, surveyor: HttpSurve
     assert await surveyor.survey(A) == Survey(
         Engine.VLLM, (Model("Qwen/Qwen2.5-VL-7B-Instruct", VISION, 32768),)
     )
-    assert paths(upstream) == ["/v1/models"]
+    assert paths(upstream) == ["/v1/models", "/openapi.json"]
+
+
+@pytest.mark.parametrize(
+    ("routes", "capabilities", "perhaps"),
+    [
+        (("chat/completions", "completions"), CHAT, {Capability.IMAGE_UNDERSTANDING}),
+        (("embeddings",), EMBEDDINGS, ()),
+        (("audio/transcriptions",), {Capability.AUDIO_TRANSCRIPTION}, ()),
+        (
+            ("chat/completions", "audio/transcriptions"),
+            {*CHAT, Capability.AUDIO_TRANSCRIPTION},
+            {Capability.IMAGE_UNDERSTANDING},
+        ),
+        (("chat/completions", "embeddings", "audio/transcriptions"), CHAT, UNTOLD),
+        ((), CHAT, UNTOLD),
+    ],
+)
+async def test_vllm_has_the_routes_of_what_it_serves(
+    upstream: FakeUpstream,
+    surveyor: HttpSurveyor,
+    routes: tuple[str, ...],
+    capabilities: set[Capability],
+    perhaps: set[Capability],
+) -> None:
+    listed = {"data": [{"id": "m", "max_model_len": 9, "owned_by": "vllm"}]}
+    upstream.get(URL, "/v1/models", listed)
+    upstream.get(URL, "/openapi.json", {"paths": {f"/v1/{route}": {} for route in routes}})
+    (model,) = (await surveyor.survey(A)).models
+    assert set(model.capabilities) == capabilities
+    assert set(model.perhaps) == set(perhaps)
+
+
+async def test_what_vllm_serves_is_not_forgotten_while_it_is_busy(
+    upstream: FakeUpstream, surveyor: HttpSurveyor, autojump_clock: MockClock
+) -> None:
+    listed = {"data": [{"id": m, "max_model_len": 9} for m in ("m", "new", "llava")]}
+    upstream.get(URL, "/v1/models", listed, server="vllm")
+    upstream.on(URL, "GET", "/openapi.json", hangs)
+    before = (Model("m", EMBEDDINGS, 5), Model("llava", CHAT, 5))
+    known = make_endpoint(URL, engine=Engine.VLLM, models=before)
+    assert (await surveyor.survey(known)).models == (
+        Model("m", EMBEDDINGS, 9),
+        Model("new", CHAT, 9, UNTOLD),
+        Model("llava", VISION, 9),
+    )
 
 
 @pytest.mark.parametrize(
@@ -339,9 +386,10 @@ async def test_nothing_that_loads_a_model_or_costs_tokens_is_ever_asked(
     for engine in (None, *Engine):
         await surveyor.survey(make_endpoint(URL, engine=engine))
         await surveyor.device(make_endpoint(URL, engine=engine))
-    assert {(c.method, c.path) for c in upstream.calls if c.method != "GET"} == {
-        ("POST", "/api/show")
-    }
+    asked = {(c.path, c.body if c.path in PATHS.values() else None) for c in upstream.calls}
+    posts = {c.path for c in upstream.calls if c.method != "GET"}
+    assert posts == {"/api/show", *PATHS.values()}
+    assert {(path, b"{}") for path in PATHS.values()} <= asked
 
 
 # --- the device -----------------------------------------------------------------------------
@@ -398,7 +446,7 @@ async def test_asking_for_the_device_never_raises_and_is_bounded(
         ("qwen2.5-omni-7b", True),
         ("phi-4-multimodal-instruct", True),
         ("llama-4-scout", True),
-        ("whisper-1", True),
+        ("whisper-1", False),
         ("llama-3.1-8b", False),
         ("llama3.1:8b", False),
         ("mistral-7b", False),
