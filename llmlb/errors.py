@@ -76,10 +76,14 @@ class InvalidRequest(LbError):
 
 
 class InvalidJson(InvalidRequest):
+    """The body is not JSON, or not an object."""
+
     _code = "invalid_json"
 
 
 class MissingField(InvalidRequest):
+    """A field that has to be there is not. `param` names it."""
+
     _code = "missing_field"
 
 
@@ -105,14 +109,20 @@ class ModelNotFound(LbError):
 
 
 class NotFound(LbError):
+    """There is no such route, or no such thing."""
+
     status, _type, _code = 404, "not_found_error", "not_found"
 
 
 class MethodNotAllowed(LbError):
+    """The route does not take the method; `Allow` names those that it takes."""
+
     status, _type, _code = 405, "invalid_request_error", "method_not_allowed"
 
 
 class UnsupportedMediaType(LbError):
+    """The body is of a kind that the route does not read."""
+
     status, _type, _code = 415, "invalid_request_error", "unsupported_media_type"
 
 
@@ -129,10 +139,14 @@ class Conflict(LbError):
 
 
 class RequestTooLarge(LbError):
+    """The body is larger than the limit."""
+
     status, _type, _code = 413, "invalid_request_error", "request_too_large"
 
 
 class HeadersTooLarge(LbError):
+    """The headers of the request are larger than 32 KiB."""
+
     status, _type, _code = 431, "invalid_request_error", "headers_too_large"
 
 
@@ -149,7 +163,7 @@ class UpstreamRateLimited(LbError):
 
 
 class EndpointRefusal(LbError):
-    """What an endpoint said of the request itself, passed on in the OpenAI shape."""
+    """What an endpoint said of the request itself, with the status that it said it with."""
 
     def __init__(self, status: int, said: OpenAIError) -> None:
         super().__init__(said.message, param=said.param, code=said.code)
@@ -166,7 +180,7 @@ class EndpointRefusal(LbError):
 
 
 class NotImplementedYet(LbError):
-    """A route of the older product that is not built yet."""
+    """The route, or a field of the request, is not built yet."""
 
     status, _type, _code = 501, "invalid_request_error", "not_implemented"
 
@@ -196,7 +210,15 @@ class Overloaded(LbError):
 
 
 class ShuttingDown(LbError):
+    """The balancer is starting or stopping."""
+
     status, _type, _code = 503, "service_unavailable", "shutting_down"
+
+
+class ResponseStateUnavailable(LbError):
+    """Only one endpoint knows the response that the request builds on, and it is not there."""
+
+    status, _type, _code = 503, "service_unavailable", "response_state_unavailable"
 
 
 class StoreUnavailable(LbError):

@@ -18,9 +18,12 @@ from llmlb.actors.latency import KnownLatency, LatencyTracker, Observed
 from llmlb.actors.mailbox import ActorGone
 from llmlb.actors.prober import DeviceProber, Surveyor
 from llmlb.actors.registry import EndpointRegistry
+from llmlb.actors.responses import ResponseDirectory
+from llmlb.catalog import Catalog
+from llmlb.name_tables import fallback_chain
 from llmlb.settings import Settings
 from llmlb.store.opening import Store
-from llmlb.types import Catalog, DeviceReport, Endpoint, EndpointId, Survey
+from llmlb.types import DeviceReport, Endpoint, EndpointId, Survey, Whereabouts
 
 
 def utc_now() -> datetime:
@@ -45,6 +48,7 @@ class Memory:
     endpoints: Sequence[Endpoint]
     latencies: Sequence[KnownLatency]
     totals: Mapping[EndpointId, Totals]
+    responses: Mapping[str, Whereabouts]
 
 
 class House:
@@ -70,6 +74,9 @@ class House:
         self.latency = LatencyTracker(
             memory.latencies, on_measured=self.journal.latency_is, clock=world.clock
         )
+        self.responses = ResponseDirectory(
+            memory.responses, on_changed=self.journal.response_is, now=world.now
+        )
         self.admission = AdmissionController(standings=self.latency.standings, clock=world.clock)
         self.prober = DeviceProber(
             surveyor,
@@ -83,9 +90,11 @@ class House:
             memory.endpoints,
             listener=self,
             standings=self.latency.standings,
+            aliases=dict(settings.model_aliases),
             now=world.now,
             clock=world.clock,
         )
+        self._fallbacks = dict(settings.model_fallbacks)
         self._draining = False
         self._closing = trio.Event()
 
@@ -149,6 +158,19 @@ class House:
                     )
                 )
 
+    def response_made(self, response_id: str, endpoint: Endpoint, owner: str | None) -> None:
+        """*endpoint* keeps a response or conversation that *owner* (the id of a key) may ask for.
+
+        To be told before the client is sent the id: then nobody can ask before it is known.
+        """
+        with suppress(ActorGone):
+            self.responses.made(response_id, endpoint.id, owner)
+
+    def response_gone(self, response_id: str) -> None:
+        """Its endpoint has deleted it, or does not know it any more."""
+        with suppress(ActorGone):
+            self.responses.gone(response_id)
+
     def refused_us(self, endpoint: Endpoint, reason: str) -> None:
         """The endpoint does not accept our key."""
         with suppress(ActorGone):
@@ -165,6 +187,10 @@ class House:
     def open(self) -> bool:
         """New requests are welcome."""
         return not (self._draining or self._closing.is_set())
+
+    def fallbacks_of(self, model: str) -> tuple[str, ...]:
+        """What to try in place of *model*, in order, when no endpoint can serve it."""
+        return fallback_chain(model, self._fallbacks)
 
     async def drain(self) -> None:
         """Answer the line, admit nothing new, return once the last lease is back.
@@ -186,6 +212,7 @@ class House:
             await last.start(self.journal.run)
             async with trio.open_nursery() as middle:
                 await middle.start(self.latency.run)
+                await middle.start(self.responses.run)
                 await middle.start(self.admission.run)
                 async with trio.open_nursery() as first:
                     await first.start(self.prober.run)
@@ -195,6 +222,7 @@ class House:
                     self.prober.close()
                     self.registry.close()
                 self.latency.close()
+                self.responses.close()
                 self.admission.close()
             self.journal.close()
 
@@ -222,6 +250,7 @@ async def open_house(
             for row in await store.statistics.latencies()
         ],
         totals=await store.statistics.totals(),
+        responses=await store.responses.all(),
     )
     return House(
         settings,

@@ -1,7 +1,8 @@
-"""What is still to be written of statistics and latencies, and the totals so far."""
+"""What is still to be written of what happened, and the totals so far."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from llmlb.accounting import FinishedRequest, Totals
 from llmlb.actors.mailbox import ActorGone, Ask, Mailbox
 from llmlb.errors import LbError
 from llmlb.store.burst import Burst, StatKey
-from llmlb.types import Api, EndpointId
+from llmlb.types import MOST_STORED_RESPONSES, Api, EndpointId, Whereabouts
 
 log = structlog.get_logger()
 
@@ -30,7 +31,7 @@ CLOSING_WRITE_LIMIT_S = 5.0
 
 
 class BurstStore(Protocol):
-    """Where statistics outlive the process."""
+    """Where statistics and whereabouts outlive the process."""
 
     async def write(self, burst: Burst) -> None:
         """Write all of it or nothing, in bounded time. Raises StoreUnavailable.
@@ -55,6 +56,14 @@ class LatencyIs:
     latency_ms: float
 
 
+@dataclass(frozen=True, slots=True)
+class ResponseIs:
+    """Where a stored response lives from now on; None: it is gone."""
+
+    response_id: str
+    whereabouts: Whereabouts | None
+
+
 @dataclass(slots=True, eq=False)
 class Flush(Ask[bool]):
     """Write now; answered with whether it could be written."""
@@ -70,19 +79,24 @@ class Written:
     error: LbError | None
 
 
-Message = Record | LatencyIs | Flush | Due | Written
+Message = Record | LatencyIs | ResponseIs | Flush | Due | Written
 
 
 @dataclass(slots=True)
 class _Gathering:
-    """One burst as it grows. Bounded: an entry per (endpoint, model, API, day), not per request."""
+    """One burst as it grows.
+
+    Bounded: an entry per (endpoint, model, API, day), not per request; and the newest words on
+    stored responses, as many as are remembered.
+    """
 
     totals: dict[StatKey, Totals] = field(default_factory=dict)
     latencies: dict[EndpointId, float] = field(default_factory=dict)
     model_latencies: dict[tuple[EndpointId, str, Api], float] = field(default_factory=dict)
+    responses: OrderedDict[str, Whereabouts | None] = field(default_factory=OrderedDict)
 
     def __bool__(self) -> bool:
-        return bool(self.totals or self.latencies or self.model_latencies)
+        return bool(self.totals or self.latencies or self.model_latencies or self.responses)
 
     def add(self, request: FinishedRequest) -> None:
         day = request.finished_at.astimezone(UTC).date()
@@ -96,15 +110,26 @@ class _Gathering:
             key = (measured.endpoint_id, measured.model, measured.api)
             self.model_latencies[key] = measured.latency_ms
 
+    def response(self, response_id: str, whereabouts: Whereabouts | None) -> None:
+        self.responses[response_id] = whereabouts
+        self.responses.move_to_end(response_id)
+        # A word that is lost costs little: after a restart, a response that is gone is asked for
+        # at its endpoint, which says so.
+        if len(self.responses) > MOST_STORED_RESPONSES:
+            self.responses.popitem(last=False)
+
     def put_back(self, burst: Burst) -> None:
         """Take in a burst that could not be written; what came since is newer."""
         for key, totals in burst.totals.items():
             self.totals[key] = totals + self.totals.get(key, Totals())
         self.latencies = {**burst.latencies, **self.latencies}
         self.model_latencies = {**burst.model_latencies, **self.model_latencies}
+        newer, self.responses = self.responses, OrderedDict(burst.responses)
+        for response_id, whereabouts in newer.items():
+            self.response(response_id, whereabouts)
 
     def burst(self) -> Burst:
-        return Burst(self.totals, self.latencies, self.model_latencies)
+        return Burst(self.totals, self.latencies, self.model_latencies, self.responses)
 
 
 class Journal:
@@ -132,6 +157,10 @@ class Journal:
         self, endpoint_id: EndpointId, model: str | None, api: Api | None, latency_ms: float
     ) -> None:
         self._mailbox.tell(LatencyIs(endpoint_id, model, api, latency_ms))
+
+    def response_is(self, response_id: str, whereabouts: Whereabouts | None) -> None:
+        """Where a stored response lives from now on; None: it is gone."""
+        self._mailbox.tell(ResponseIs(response_id, whereabouts))
 
     async def flush(self) -> bool:
         """Write what there is; False if the store refused. Raises ActorGone."""
@@ -167,6 +196,9 @@ class Journal:
                 self._set_timer(WRITE_BEHIND_S)
             case LatencyIs():
                 self._gathering.latency(message)
+                self._set_timer(WRITE_BEHIND_S)
+            case ResponseIs(response_id, whereabouts):
+                self._gathering.response(response_id, whereabouts)
                 self._set_timer(WRITE_BEHIND_S)
             case Flush():
                 self._flushes.append(message)

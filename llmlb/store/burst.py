@@ -8,7 +8,7 @@ from datetime import date
 from typing import NamedTuple
 
 from llmlb.accounting import Totals
-from llmlb.types import Api, EndpointId
+from llmlb.types import Api, EndpointId, Whereabouts
 
 
 class StatKey(NamedTuple):
@@ -24,12 +24,14 @@ class StatKey(NamedTuple):
 class Burst:
     """What is written together: all of it or nothing.
 
-    *totals* are added to what is stored, latencies (ms) replace it.
+    *totals* are added to what is stored, latencies (ms) replace it. *responses* are the newest
+    words on stored responses, by id, in the order in which they were said; None: it is gone.
     """
 
     totals: Mapping[StatKey, Totals] = field(default_factory=dict)
     latencies: Mapping[EndpointId, float] = field(default_factory=dict)
     model_latencies: Mapping[tuple[EndpointId, str, Api], float] = field(default_factory=dict)
+    responses: Mapping[str, Whereabouts | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from llmlb.store.endpoints import EndpointRepository
 from llmlb.store.faults import startup_error
 from llmlb.store.importing import import_older
 from llmlb.store.location import IN_MEMORY, expand, locate
+from llmlb.store.responses import ResponseRepository
 from llmlb.store.sql import sql
 from llmlb.store.statistics import StatisticsRepository
 
@@ -30,6 +31,7 @@ class Store:
         self._database = database
         self.endpoints = EndpointRepository(database)
         self.statistics = StatisticsRepository(database)
+        self.responses = ResponseRepository(database)
 
     async def ping(self) -> None:
         """Ask the database something trivial. Raises StoreUnavailable."""

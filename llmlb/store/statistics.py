@@ -10,6 +10,7 @@ from llmlb.store.burst import Burst, StoredLatency
 from llmlb.store.columns import number_of
 from llmlb.store.database import Database, Transaction
 from llmlb.store.endpoints import ENDPOINTS
+from llmlb.store.responses import write_responses
 from llmlb.store.sql import VALUE, insert, sql, update_by
 from llmlb.types import Api, EndpointId
 
@@ -83,6 +84,7 @@ class StatisticsRepository:
 
 
 def _write(statements: Transaction, burst: Burst) -> None:
+    write_responses(statements, burst.responses)
     for key, totals in burst.totals.items():
         counts = (getattr(totals, column) for column in _COUNTS)
         day = key.day.isoformat()

@@ -14,10 +14,11 @@ import trio
 from llmlb.accounting import FinishedRequest, Outcome, Totals, Usage
 from llmlb.actors.admission import AdmissionController
 from llmlb.actors.registry import EndpointRegistry
-from llmlb.errors import LbError, NotFound
+from llmlb.catalog import Catalog
+from llmlb.errors import LbError, NotFound, StoreUnavailable
 from llmlb.routing import Measured, Standings
 from llmlb.store.burst import Burst, StatKey
-from llmlb.types import Api, Catalog, Endpoint, EndpointId, Model, Status
+from llmlb.types import Api, Endpoint, EndpointId, Model, Status, Whereabouts
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 CHAT = Api.CHAT_COMPLETIONS
@@ -94,18 +95,22 @@ class SlowStore:
 
 
 class FakeBurstStore(SlowStore):
-    """Statistics as a database would add them up."""
+    """Statistics as a database would add them up, and where responses live."""
 
     def __init__(self) -> None:
         super().__init__()
         self.totals: dict[StatKey, Totals] = {}
         self.latencies: dict[EndpointId, float] = {}
         self.model_latencies: dict[tuple[EndpointId, str, Api], float] = {}
+        self.responses: dict[str, Whereabouts] = {}
         self.written_at_s: list[float] = []
 
     @property
     def tried_at_s(self) -> list[float]:
         return [at_s for _, at_s in self.begun]
+
+    def refuses(self, refuses: bool) -> None:
+        self.refusal = StoreUnavailable("The disk is full.") if refuses else None
 
     def requests(self) -> int:
         return sum(totals.total_requests for totals in self.totals.values())
@@ -116,6 +121,10 @@ class FakeBurstStore(SlowStore):
                 self.totals[key] = self.totals.get(key, Totals()) + totals
             self.latencies |= burst.latencies
             self.model_latencies |= burst.model_latencies
+            for response_id, whereabouts in burst.responses.items():
+                self.responses.pop(response_id, None)
+                if whereabouts is not None:
+                    self.responses[response_id] = whereabouts
             self.written_at_s.append(trio.current_time())
 
         await self._write("burst", apply)
@@ -171,6 +180,8 @@ def _chosen(chosen: Endpoint, *, onto: Endpoint) -> Endpoint:
         health_check_interval_s=chosen.health_check_interval_s,
         inference_timeout_s=chosen.inference_timeout_s,
         max_concurrency=chosen.max_concurrency,
+        model_aliases=chosen.model_aliases,
+        model_capabilities=chosen.model_capabilities,
         notes=chosen.notes,
         declared=chosen.declared,
     )

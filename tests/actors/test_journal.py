@@ -15,8 +15,8 @@ from llmlb.actors.journal import CLOSING_WRITE_LIMIT_S, Journal
 from llmlb.actors.mailbox import ActorGone
 from llmlb.errors import StoreUnavailable
 from llmlb.store.burst import StatKey
-from llmlb.types import Api, EndpointId
-from tests.actors.conftest import A_ID, CHAT, FakeBurstStore, finished, tokens
+from llmlb.types import MOST_STORED_RESPONSES, Api, EndpointId, Whereabouts
+from tests.actors.conftest import A_ID, CHAT, NOW, FakeBurstStore, finished, tokens
 
 FULL = StoreUnavailable("The database is not available (its disk is full).")
 FOR_EVER_S = 1e6
@@ -160,6 +160,56 @@ async def test_what_came_during_the_failed_write_is_newer_than_what_is_put_back(
     assert store.model_latencies == {(A_ID, "m", CHAT): 3.0, (A_ID, "n", CHAT): 4.0}
     assert in_the(store) == journal.totals[A_ID]
     assert in_the(store).total_tokens == 22
+
+
+# -- stored responses
+
+HERE = Whereabouts(A_ID, None, NOW)
+
+
+async def test_the_newest_word_on_a_stored_response_is_written_with_the_burst(
+    journal: Journal, store: FakeBurstStore
+) -> None:
+    journal.response_is("resp_1", HERE)
+    journal.response_is("resp_2", HERE)
+    journal.response_is("resp_1", None)
+    await trio.sleep(10)
+    assert store.tried_at_s == [0.5]
+    assert store.responses == {"resp_2": HERE}
+
+
+async def test_words_on_responses_are_put_back_unless_there_are_newer_ones(
+    journal: Journal, store: FakeBurstStore
+) -> None:
+    store.takes_s = 1.0
+    store.refuses(True)
+    for response_id in ("deleted", "moved", "kept"):
+        journal.response_is(response_id, HERE)
+    journal.response_is("made again", None)
+    await trio.sleep(1)  # the write is under way
+    elsewhere = Whereabouts(EndpointId("id-b"), "key-1", NOW)
+    journal.response_is("deleted", None)
+    journal.response_is("moved", elsewhere)
+    journal.response_is("made again", HERE)
+    await trio.sleep(1)
+    store.refuses(False)
+    assert await journal.flush()
+    assert store.responses == {"kept": HERE, "moved": elsewhere, "made again": HERE}
+
+
+async def test_while_the_store_refuses_no_more_words_are_held_than_are_remembered(
+    journal: Journal, store: FakeBurstStore
+) -> None:
+    store.refuses(True)
+    for number in range(MOST_STORED_RESPONSES // 2):
+        journal.response_is(f"early {number}", HERE)
+    await trio.sleep(0.75)  # these are put back
+    for number in range(MOST_STORED_RESPONSES):
+        journal.response_is(f"late {number}", HERE)
+    store.refuses(False)
+    await trio.sleep(60)
+    assert len(store.responses) == MOST_STORED_RESPONSES
+    assert next(iter(store.responses)) == "late 0"
 
 
 # -- flushing

@@ -15,10 +15,11 @@ from llmlb.store.columns import (
     capabilities_of,
     device_json,
     device_of,
-    headers_of,
     instant_of,
     instant_text,
     json_of,
+    overruled_of,
+    pairs_of,
 )
 from llmlb.store.opening import Store
 from llmlb.store.rows import ALL, endpoint_of, values
@@ -51,6 +52,8 @@ FULL = {
     "inference_timeout_s": 600,
     "max_concurrency": 3,
     "engine_concurrency": 4,
+    "model_aliases": (("fast", "org/a:b"), ("„", "a")),
+    "model_capabilities": (("a", frozenset({Capability.EMBEDDINGS, Capability.AUDIO_SPEECH})),),
     "notes": "two\nlines – and “quotes”",
     "declared": True,
     "models": (
@@ -123,6 +126,8 @@ async def test_an_update_keeps_what_the_operator_sets_and_only_that(
         health_check_interval_s=wanted.health_check_interval_s,
         inference_timeout_s=wanted.inference_timeout_s,
         max_concurrency=wanted.max_concurrency,
+        model_aliases=wanted.model_aliases,
+        model_capabilities=wanted.model_capabilities,
         notes=wanted.notes,
         declared=True,
     )
@@ -212,6 +217,8 @@ BROKEN = {
     "error_count": "some",
     "registered_at": "once",
     "notes": b"\x00\x01",
+    "model_aliases": '[["a", 1]]',
+    "model_capabilities": '[["m", ["juggling"]]]',
 }
 
 
@@ -270,6 +277,10 @@ _endpoints = st.builds(
     inference_timeout_s=st.floats(0.001, 1e9),
     max_concurrency=st.none() | st.integers(1, 10**6),
     notes=st.none() | _text,
+    model_aliases=st.lists(st.tuples(_text, _text), max_size=3).map(tuple),
+    model_capabilities=st.lists(
+        st.tuples(_text, st.frozensets(st.sampled_from(Capability), min_size=1)), max_size=3
+    ).map(tuple),
     declared=st.booleans(),
     last_seen_at=st.none() | st.datetimes(timezones=st.just(UTC)),
     error_count=st.integers(0, 10**6),
@@ -317,7 +328,9 @@ def test_no_json_value_breaks_a_reader(value: object) -> None:
     assert device_of({"device_type": value, "gpu_devices": value}) is None
     cpu = DeviceInfo(DeviceType.CPU)
     assert device_of({"device_type": "CPU", "gpu_devices": value}) == cpu
-    assert headers_of({"a": value}) is None
+    assert pairs_of({"a": value}) is None
+    assert overruled_of({"a": value}) is None
+    assert overruled_of([["a", ["embeddings"]], value]) is None
     assert capabilities_of([value, "embeddings"]) == frozenset({Capability.EMBEDDINGS})
     assert json_of(b"{}") is None
 

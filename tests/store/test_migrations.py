@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from llmlb.store import connection as opening
 from llmlb.store.connection import connect
 from llmlb.store.database import Transaction
 from llmlb.store.migrate import Migration, migrate, released, split
-from llmlb.types import Capability, EndpointId, Model, Status
+from llmlb.types import Api, Capability, EndpointId, Model, Status, Whereabouts
 from tests.store.conftest import NOW, OpenStore
 
 CHECKSUMS = {
@@ -23,6 +24,9 @@ CHECKSUMS = {
     "0003_statistics": "2db9b2f121c37a56b74417a7bf5caa27f67030a09765c5a12c00d43a0d7c4072",
     "0004_request_history": "1a846dea5ae9afb7e6ae688370e9c268d0943cbaebebebcebbfafb0cfb02b93e",
     "0005_imports": "0b6265e3b16120ab4f7c30543fa20154410ace155da8f165e0acd09e8c660520",
+    "0006_native_apis": "9bd0de89d80dd2c7af151a179321a44a68c6da116790289e5157eb0977b8b6fa",
+    "0007_model_names": "7c8a1bf62f80b0fa02266fb65a4a264d4fd4b9676b16e363b2ad71f7dc75872a",
+    "0008_stored_responses": "2e5d661faaaae0623d05f8760ce01c1e5f8c73ce8b8490a947d9de74b9105b28",
 }
 """Of the released migrations. A line is only ever added: what is released never changes."""
 
@@ -41,6 +45,11 @@ DATA = {
                   '2025-01-01T00:00:00.000000Z');""",
     5: """INSERT INTO imports VALUES (1, 'nodes.json', 'abc', '2025-01-01T00:00:00.000000Z');
           INSERT INTO import_records VALUES (1, 1, 'e1', 'imported', NULL, NULL);""",
+    6: """UPDATE endpoints SET native_apis = '["messages"]' WHERE id = 'e1';""",
+    7: """UPDATE endpoints SET model_aliases = '[["fast", "m"]]',
+                               model_capabilities = '[["m", ["audio_speech"]]]';""",
+    8: """INSERT INTO stored_responses (id, endpoint_id, owner, made_at)
+          VALUES ('resp_1', 'gone', NULL, '2025-01-01T00:00:00.000000Z');""",
 }
 """Rows that a database of each version may hold."""
 
@@ -101,6 +110,17 @@ async def test_every_older_version_becomes_the_newest_with_its_data(
             float("inf"),
             77.5,
         ]
+    names = (endpoint.model_aliases, endpoint.model_capabilities)
+    assert endpoint.native_apis == (frozenset({Api.MESSAGES}) if version >= 6 else frozenset())
+    if version >= 7:
+        assert names == ((("fast", "m"),), (("m", frozenset({Capability.AUDIO_SPEECH})),))
+    else:
+        assert names == ((), ())
+    if version >= 8:
+        made_at = datetime(2025, 1, 1, tzinfo=UTC)
+        assert await store.responses.all() == {
+            "resp_1": Whereabouts(EndpointId("gone"), None, made_at)
+        }
     for table, since in {"request_history": 4, "import_records": 5}.items():
         if version >= since:
             count = f"SELECT COUNT(*) FROM {table}"
