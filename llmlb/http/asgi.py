@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote_from_bytes, urlsplit
 
 import structlog
 import trio
@@ -19,9 +20,10 @@ from quart.wrappers import Request
 from quart_trio.asgi import TrioASGIHTTPConnection, TrioASGILifespan
 from quart_trio.wrappers import TrioRequest
 
-from llmlb.errors import Overloaded
-from llmlb.http.bodies import BodyBudget
+from llmlb.errors import LbError
 from llmlb.http.downstream import Downstream, Head, PeerGone
+from llmlb.http.inbound import headers_of
+from llmlb.http.intake.reception import Intake
 from llmlb.http.request_body import RequestBody
 
 if TYPE_CHECKING:
@@ -29,7 +31,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-MANAGEMENT_BODY_LIMIT_BYTES = 1024 * 1024
+LINGER_LIMIT_S = 5.0
+"""So long the rest of a body may take that nobody waits for."""
+
+_ASCII = bytes(range(128))
 
 
 class AsgiDownstream:
@@ -87,76 +92,84 @@ class ExchangeResponse(Response):
 
 
 class LlmlbRequest(TrioRequest):
-    """A request whose body limit depends on where it goes."""
+    """A request whose body comes in through the reception."""
 
     body_class = RequestBody  # type: ignore[assignment]  # as much of a Body as is used here
 
-    def __init__(
-        self,
-        method: str,
-        scheme: str,
-        path: str,
-        *args: Any,  # noqa: ANN401 - passed through
-        max_content_length: int | None = None,
-        **kwargs: Any,  # noqa: ANN401
-    ) -> None:
-        if not path.startswith("/v1/") and max_content_length is not None:
-            max_content_length = min(max_content_length, MANAGEMENT_BODY_LIMIT_BYTES)
-        super().__init__(
-            method, scheme, path, *args, max_content_length=max_content_length, **kwargs
-        )
-
 
 class HttpConnection(TrioASGIHTTPConnection):
-    """One HTTP request: counts its body against the budget, and runs exchanges directly."""
+    """One HTTP request: takes in its body, and runs exchanges directly."""
 
     app: LlmlbApp
 
     def __init__(self, app: LlmlbApp, scope: HTTPScope) -> None:
-        super().__init__(app, scope)
-        self._budget: BodyBudget = app.body_budget
-        self._held_bytes = 0
+        super().__init__(app, _readable(scope))
+        self._intake: Intake | None = None
         self._downstream: AsgiDownstream | None = None
+        self._body_ended = trio.Event()
+        self._answered = self._ending = False
 
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        async def send_last_after_body(message: ASGISendEvent) -> None:
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                await self._linger()
+                self._ending = True
+            await send(message)
+
         try:
-            await super().__call__(receive, send)
+            await super().__call__(receive, send_last_after_body)
         finally:
             self._give_back()
 
+    async def _linger(self) -> None:
+        """Let a body come to its end that was answered before, without keeping it.
+
+        The client has its answer by then. To close with bytes unread would reset the
+        connection, and a client that is still sending would never get to see the answer.
+        """
+        self._answered = True
+        with trio.move_on_after(LINGER_LIMIT_S):
+            await self._body_ended.wait()
+
     def _give_back(self) -> None:
-        held_bytes, self._held_bytes = self._held_bytes, 0
-        self._budget.give_back(held_bytes)
+        if self._intake is not None:
+            self._intake.close()
 
     async def handle_messages(  # type: ignore[override]  # quart-trio's own has a nursery, too
         self, nursery: trio.Nursery, request: Request, receive: ASGIReceiveCallable
     ) -> None:
+        body = cast("RequestBody", request.body)
+        try:
+            self._intake = self.app.reception.intake_for(request.path, headers_of(request))
+        except LbError as refusal:
+            body.refuse(refusal)
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
                 break
             if message["type"] == "http.request":
-                self._take_in(request, message.get("body", b""))
-                if not message.get("more_body", False):
-                    request.body.set_complete()
+                more = message.get("more_body", False)
+                if not (body.settled or self._answered):
+                    await self._take_in(body, message.get("body", b""), more)
+                if not more:
+                    self._body_ended.set()
         if self._downstream is not None:
             self._downstream.peer_gone = True
-        nursery.cancel_scope.cancel()
+        # hypercorn says so, too, while it takes the last message: cancelled there, it would
+        # neither close the connection nor make it ready for the next request
+        if not self._ending:
+            nursery.cancel_scope.cancel()
 
-    def _take_in(self, request: Request, data: bytes) -> None:
-        body = cast("RequestBody", request.body)
-        if body.refused:
-            return
-        if self._budget.take(len(data)):
-            self._held_bytes += len(data)
-            body.append(data)
-        else:
-            body.refuse(
-                Overloaded(
-                    "Too many request bodies are being held at once; try again in a moment.",
-                    retry_after_s=1,
-                )
-            )
+    async def _take_in(self, body: RequestBody, data: bytes, more: bool) -> None:  # noqa: FBT001
+        """One more piece; the next one is not asked for before this one has its place."""
+        intake = cast("Intake", self._intake)
+        try:
+            await intake.take(data)
+            if not more:
+                body.set(await intake.finish())
+        except LbError as refusal:
+            intake.close()
+            body.refuse(refusal)
 
     async def handle_request(  # type: ignore[override]
         self, nursery: trio.Nursery, request: Request, send: ASGISendCallable
@@ -171,6 +184,21 @@ class HttpConnection(TrioASGIHTTPConnection):
         else:
             await self._send_response(send, response)
         nursery.cancel_scope.cancel()
+
+
+def _readable(scope: HTTPScope) -> HTTPScope:
+    """*scope* with a target that Quart does not break off at, whatever the client has sent.
+
+    A path always begins with a slash here, also for the forms `*` and `http://host/path`, and
+    the query is ASCII.
+    """
+    path = scope["path"]
+    if not path.startswith("/"):
+        with suppress(ValueError):  # then it is no URL, and no route has it
+            path = urlsplit(path).path
+        path = "/" + path.removeprefix("/")
+    query = quote_from_bytes(scope["query_string"], safe=_ASCII)
+    return cast("HTTPScope", {**scope, "path": path, "query_string": query.encode()})
 
 
 class Lifespan(TrioASGILifespan):

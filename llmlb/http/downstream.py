@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from llmlb.http.intake.form import Form
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -21,7 +24,7 @@ class Inbound:
     path: str
     headers: Mapping[str, str]
     """By lower-case name; repeated ones joined with a comma."""
-    body: bytes
+    body: bytes | Form
     request_id: str
 
 

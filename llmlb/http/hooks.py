@@ -5,6 +5,7 @@ from __future__ import annotations
 import structlog
 from quart import Quart, Response, g, request
 from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import MethodNotAllowed as NoSuchMethod
 
 from llmlb.actors.mailbox import ActorGone
 from llmlb.errors import (
@@ -19,6 +20,8 @@ from llmlb.errors import (
     UnsupportedMediaType,
 )
 from llmlb.http.anthropic.errors import error_body as messages_error_body
+from llmlb.http.downstream import Headers
+from llmlb.http.inbound import headers_of
 from llmlb.http.policy import (
     refuse_large_headers,
     refuse_loops,
@@ -38,7 +41,7 @@ def install_hooks(app: Quart, instance_id: str) -> None:
     """Put the hooks round every route of *app*, whose requests upstream carry *instance_id*."""
 
     async def admit() -> None:
-        headers = inbound_headers()
+        headers = headers_of(request)
         g.request_id = request_id_of(headers)
         refuse_large_headers(headers)
         refuse_two_lengths(headers)
@@ -54,15 +57,6 @@ def install_hooks(app: Quart, instance_id: str) -> None:
     app.register_error_handler(HTTPException, _render)
 
 
-def inbound_headers() -> dict[str, str]:
-    """The request's headers by lower-case name; repeated ones joined with a comma."""
-    headers: dict[str, str] = {}
-    for name, value in request.headers.items():
-        key = name.lower()
-        headers[key] = f"{headers[key]}, {value}" if key in headers else value
-    return headers
-
-
 async def _label(response: Response) -> Response:
     response.headers["x-request-id"] = g.request_id
     return response
@@ -73,9 +67,18 @@ async def _render(error: Exception) -> Response:
     shown = _as_lb_error(error)
     anthropic = request.path.startswith("/v1/messages")
     head, body = render_error(
-        shown, body=messages_error_body(shown, g.request_id) if anthropic else None
+        shown,
+        _allow(error),
+        messages_error_body(shown, g.request_id) if anthropic else None,
     )
     return Response(body, head.status, dict(head.headers))
+
+
+def _allow(error: Exception) -> Headers:
+    """The header that has to come with a 405."""
+    if isinstance(error, NoSuchMethod) and error.valid_methods:
+        return (("allow", ", ".join(sorted(error.valid_methods))),)
+    return ()
 
 
 def _as_lb_error(error: Exception) -> LbError:

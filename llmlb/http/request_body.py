@@ -1,59 +1,51 @@
-"""How a request's body is taken in, whichever release of Quart reads it."""
+"""The body of a request as Quart's views wait for it, whichever release of Quart there is."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
+from typing import TYPE_CHECKING
 
 import trio
-from werkzeug.exceptions import RequestEntityTooLarge
+
+if TYPE_CHECKING:
+    from llmlb.http.intake.reception import Received
 
 
 class RequestBody:
-    """Holds one body until it is whole, or the error that refuses it; at most its limit.
+    """One body, once it is whole, or the error that refuses it.
 
     It stands in for Quart's own, which is another one with each release, and of which some
     hold any number of bytes before they look at the limit.
     """
 
-    def __init__(self, expected_content_length: int | None, max_content_length: int | None) -> None:
-        """Named by Quart, which makes it."""
-        self._data = bytearray()
-        self._limit_bytes = max_content_length
+    def __init__(self, expected_content_length: int | None, max_content_length: int | None) -> None:  # noqa: ARG002
+        """Named by Quart, which makes it; what is too long is judged where it comes in."""
+        self._whole: Received = b""
         self._refusal: Exception | None = None
         self._settled = trio.Event()
-        self._refuse_above_limit(expected_content_length or 0)
 
     @property
-    def refused(self) -> bool:
-        """What still comes is not kept."""
-        return self._refusal is not None
+    def settled(self) -> bool:
+        """Whether what still comes is of no use."""
+        return self._settled.is_set()
 
-    def append(self, data: bytes) -> None:
-        """Take in one more piece."""
-        self._refuse_above_limit(len(self._data) + len(data))
-        if not self.refused:
-            self._data += data
+    def set(self, whole: Received) -> None:
+        """Give *whole* to whoever waits for it, now or later."""
+        self._whole = whole
+        self._settled.set()
 
     def refuse(self, error: Exception) -> None:
         """Raise *error* in whoever reads the body, now or later."""
         self._refusal = error
-        self._data.clear()
-        self._settled.set()
-
-    def set_complete(self) -> None:
         self._settled.set()
 
     def clear(self) -> None:
         """Drop what has been read."""
-        self._data.clear()
+        self._whole = b""
 
-    def __await__(self) -> Generator[object, None, bytes]:
+    def __await__(self) -> Generator[object, None, Received]:
         """The whole body. Raises what refused it. Cancel to bound the time."""
         yield from self._settled.wait().__await__()
         if self._refusal is not None:
             raise self._refusal
-        return bytes(self._data)
-
-    def _refuse_above_limit(self, n_bytes: int) -> None:
-        if self._limit_bytes is not None and n_bytes > self._limit_bytes and not self.refused:
-            self.refuse(RequestEntityTooLarge())
+        return self._whole

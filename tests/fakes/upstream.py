@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json as jsonlib
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 
 import trio
 
+from llmlb.http.payload import Payload
 from llmlb.http.upstream.client import Headers, UpstreamClient
 from llmlb.http.upstream.faults import FaultKind, UpstreamFault
 from llmlb.types import Endpoint, EndpointId
@@ -186,10 +188,11 @@ class FakeUpstream:
         path: str,
         *,
         headers: Headers = (),
-        body: bytes | None = None,
+        body: bytes | Payload | None = None,
     ) -> AsyncIterator[_FakeResponse]:
         sent = {name.lower(): value for name, value in headers}
-        call = SeenCall(endpoint, method, path, sent, body, trio.current_time())
+        whole = body if body is None or isinstance(body, bytes) else await _read(body)
+        call = SeenCall(endpoint, method, path, sent, whole, trio.current_time())
         self.calls.append(call)
         try:
             await trio.lowlevel.checkpoint()
@@ -218,6 +221,15 @@ class FakeUpstream:
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()
         self.closed = True
+
+
+async def _read(body: Payload) -> bytes:
+    """All of it, held once: some tests measure memory."""
+    received = io.BytesIO()
+    async for piece in body.chunks():
+        received.write(piece)
+    assert received.tell() == body.size_bytes, "the length told is that of the body"
+    return received.getvalue()
 
 
 class _FakeResponse:

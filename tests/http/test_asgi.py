@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import trio
 
-from llmlb.http.asgi import AsgiDownstream, HttpConnection
+from llmlb.http.asgi import LINGER_LIMIT_S, AsgiDownstream, HttpConnection
 from llmlb.http.downstream import Downstream, Head
-from tests.fakes.asgi import Request
+from tests.fakes.asgi import Message, Request
 from tests.fakes.openai import DONE, chat, completion, event, finish, role, says, wire
 from tests.fakes.served import Served
 from tests.fakes.upstream import Answer, disconnected, hangs, json_answer, replies, sse_answer
@@ -286,3 +286,93 @@ async def test_whoever_sends_can_be_cancelled_though_the_server_writes_in_a_shie
         await downstream.send(b"a")
     assert patience.cancelled_caught
     reads.set()
+
+
+# -- answers that are made before their request is at its end
+
+
+async def test_an_answer_before_its_body_ends_with_the_body(served: Served) -> None:
+    request = served.begin(served.request("POST", "/nowhere", None))
+    request.send(b"x" * 1000)
+    await trio.testing.wait_all_tasks_blocked()
+
+    assert request.status == 404
+    assert len(request.body) == int(request.headers["content-length"]), "the client has it all"
+    assert request.answer[-1]["more_body"]
+    held_bytes = served.app.body_budget.held_bytes
+    for _ in range(20):
+        request.send(b"x" * 65536)
+    await trio.testing.wait_all_tasks_blocked()
+    assert served.app.body_budget.held_bytes == held_bytes, "what is not read is not kept"
+    request.send(b"", more=False)
+    await request.over.wait()
+    assert request.complete
+    assert trio.current_time() == 0
+    nothing_is_held(served)
+
+
+async def test_a_body_that_nobody_reads_is_not_waited_for_for_ever(served: Served) -> None:
+    started_s = trio.current_time()
+
+    request = await served("POST", "/nowhere", None)
+
+    assert request.complete
+    assert trio.current_time() - started_s == pytest.approx(LINGER_LIMIT_S)
+
+
+async def test_a_client_that_leaves_after_an_early_answer(served: Served) -> None:
+    await leaves(served, served.request("POST", "/nowhere", None), 1)
+
+
+class TellsOfTheEndEarly(Request):
+    """Says that it is over while it takes the last message, as hypercorn does."""
+
+    taken = False
+
+    async def _hear(self, message: Message) -> None:
+        await super()._hear(message)
+        if message["type"] == "http.response.body" and not message["more_body"]:
+            self.leave()
+            await trio.sleep(0.1)
+            self.taken = True
+
+
+@pytest.mark.parametrize(("path", "body"), [(CHAT, chat()), (CHAT, b"{"), ("/nowhere", b"")])
+async def test_the_last_message_is_taken_whole(served: Served, path: str, body: bytes) -> None:
+    await served.scene.endpoint("a")
+    served.scene.on("a", json_answer(completion()))
+
+    request = TellsOfTheEndEarly(served.app, "POST", path, body)
+    await request.run()
+
+    assert request.taken
+    nothing_is_held(served)
+
+
+# -- targets of every form
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("http://balancer.lan:32768/v1/models", 200),
+        ("http://balancer.lan:32768", 404),
+        ("v1/models", 200),
+        ("*", 404),
+        ("", 404),
+        ("http://[", 404),
+        ("balancer.lan:443", 404),
+    ],
+)
+async def test_a_target_of_any_form_is_a_path(served: Served, target: str, status: int) -> None:
+    reply = await served("GET", target)
+
+    assert reply.status == status
+    assert reply.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("query", [b"status=\xff", b"\xc3\xa9=%ff&page=1", b"%", b"=&&="])
+async def test_a_query_of_any_bytes_is_read(served: Served, query: bytes) -> None:
+    reply = await served("GET", "/api/endpoints", query_string=query)
+
+    assert reply.status == (400 if b"status" in query else 200)

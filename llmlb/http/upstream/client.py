@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from llmlb.http.payload import Payload
 from llmlb.types import Endpoint, EndpointId
 
 INSTANCE_HEADER = "x-llmlb-instance"
@@ -40,13 +41,14 @@ class UpstreamClient(Protocol):
         path: str,
         *,
         headers: Headers = (),
-        body: bytes | None = None,
+        body: bytes | Payload | None = None,
     ) -> AbstractAsyncContextManager[UpstreamResponse]:
         """Send one request to `endpoint.base_url + path`; entered when the head has come.
 
         Adds the endpoint's key and extra headers, and asks for an uncompressed answer. Only
         connecting is bounded in time here (the rest is the caller's). Leaving the context
-        closes the call at once, also while being cancelled. Raises UpstreamFault.
+        closes the call at once, also while being cancelled. Raises UpstreamFault, and the
+        LbError of a *body* that cannot be read.
         """
         ...
 

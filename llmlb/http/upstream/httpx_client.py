@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import MappingProxyType
@@ -13,6 +13,7 @@ import httpcore
 import httpx
 import trio
 
+from llmlb.http.payload import Payload
 from llmlb.http.upstream.client import Headers, UpstreamResponse
 from llmlb.http.upstream.faults import FaultKind, UpstreamFault
 from llmlb.http.upstream.outgoing import outgoing_headers
@@ -71,7 +72,7 @@ class HttpxUpstreamClient:
         path: str,
         *,
         headers: Headers = (),
-        body: bytes | None = None,
+        body: bytes | Payload | None = None,
     ) -> AsyncIterator[UpstreamResponse]:
         """See UpstreamClient.call."""
         raw_headers = outgoing_headers(endpoint, headers, self._instance_id)
@@ -136,28 +137,54 @@ class HttpxUpstreamClient:
         method: str,
         path: str,
         headers: list[tuple[bytes, bytes]],
-        body: bytes | None,
+        body: bytes | Payload | None,
     ) -> _Answer:
         attempt = Attempt()
+        content = body if body is None or isinstance(body, bytes) else _Pieces(body)
+        if isinstance(content, _Pieces):
+            headers = [*headers, (b"content-length", str(content.size_bytes).encode())]
         try:
             # Not client.build_request: it adds httpx's own user-agent, accept and connection.
             request = httpx.Request(
                 method,
                 connections.base_url + path,
                 headers=headers,
-                content=body,
+                content=content,
                 extensions={"timeout": {"connect": self._connect_timeout_s}, ATTEMPT: attempt},
             )
             # The explicit Auth keeps httpx from making one of `user:password@` in the URL.
             response = await connections.client.send(request, stream=True, auth=httpx.Auth())
         except LIBRARY_ERRORS as error:
             raise fault_before_head(error, attempt, self._connect_timeout_s) from None
+        finally:
+            if isinstance(content, _Pieces):
+                await content.aclose()
         return _Answer(response, attempt)
 
     async def _close_if_unused(self, connections: _Connections) -> None:
         if connections.forgotten and connections.calls == 0:
             self._all.discard(connections)
             await connections.client.aclose()
+
+
+class _Pieces:
+    """A payload as httpx wants it: to be iterated anew each time it is sent."""
+
+    def __init__(self, payload: Payload) -> None:
+        self._payload = payload
+        self.size_bytes = payload.size_bytes
+        self._begun: list[AsyncIterator[bytes]] = []
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        pieces = self._payload.chunks()
+        self._begun.append(pieces)
+        return pieces
+
+    async def aclose(self) -> None:
+        """End what nobody reads on, as when the connection broke half way."""
+        for pieces in self._begun:
+            if isinstance(pieces, AsyncGenerator):
+                await pieces.aclose()
 
 
 class _Answer:

@@ -1,0 +1,113 @@
+"""What a compressed body unpacks to, piece by piece, whatever it was packed into."""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from collections.abc import Iterator
+from typing import Protocol
+
+from llmlb.errors import InvalidRequest, UnsupportedMediaType
+
+if sys.version_info >= (3, 14):
+    from compression.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
+else:
+    from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
+
+PIECE_BYTES = 256 * 1024
+"""Whatever little a bomb is, no more than this comes out of it at once."""
+
+ENCODINGS = ("gzip", "deflate", "zstd")
+
+_ZSTD_WINDOW_LOG = 23
+"""8 MiB, as RFC 9659 has it for HTTP; a frame could ask for 128 MiB."""
+
+_GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
+
+
+class InvalidEncoding(InvalidRequest):
+    """The body is not what its content encoding says."""
+
+    _code = "invalid_encoding"
+
+
+class _Unpacking(Protocol):
+    """What zlib's and zstd's decompressors have in common."""
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+
+
+class Inflater:
+    """Unpacks one body. Sans-IO; holds what the library holds, and no more."""
+
+    def __init__(self, encoding: str) -> None:
+        """*encoding* is one of ENCODINGS."""
+        self._encoding = encoding
+        self._unpacking: _Unpacking | None = None
+        self._head = b""
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """What *data* unpacks to, in pieces of at most PIECE_BYTES. Raises InvalidEncoding.
+
+        All of it has to be taken before the next piece is fed.
+        """
+        if self._unpacking is None:
+            self._head += data
+            if len(self._head) < 2:  # deflate tells its kind by two bytes
+                return
+            data, self._head = self._head, b""
+            self._unpacking = _begun(self._encoding, data)
+        unpacking = self._unpacking
+        while data or not unpacking.eof:
+            if unpacking.eof:
+                raise InvalidEncoding(f"The body goes on after the end of its {self._encoding}.")
+            try:
+                piece = unpacking.decompress(data, PIECE_BYTES)
+            except (zlib.error, ZstdError):
+                raise InvalidEncoding(f"The body is not valid {self._encoding}.") from None
+            data = _left(unpacking)
+            if piece:
+                yield piece
+            if not data and len(piece) < PIECE_BYTES:
+                return
+
+    def finish(self) -> None:
+        """Raise InvalidEncoding if the body has ended too early."""
+        if self._unpacking is None or not self._unpacking.eof:
+            raise InvalidEncoding(f"The body ends before its {self._encoding} does.")
+
+
+def encoding_of(content_encoding: str) -> str | None:
+    """The one encoding that the header names; None for a body as it is.
+
+    Raises UnsupportedMediaType for any other.
+    """
+    named = [part.strip().lower() for part in content_encoding.split(",")]
+    named = ["gzip" if part == "x-gzip" else part for part in named if part not in ("", "identity")]
+    if not named:
+        return None
+    if len(named) > 1 or named[0] not in ENCODINGS:
+        raise UnsupportedMediaType(
+            f"A body may be compressed once, with {', '.join(ENCODINGS[:-1])} or {ENCODINGS[-1]}."
+        )
+    return named[0]
+
+
+def _begun(encoding: str, head: bytes) -> _Unpacking:
+    if encoding == "zstd":
+        return ZstdDecompressor(options={DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG})
+    if encoding == "gzip":
+        return zlib.decompressobj(_GZIP)
+    # "deflate" means zlib's format, and is taken by some to mean what is in it.
+    wrapped = head[0] & 0x0F == 8 and int.from_bytes(head[:2], "big") % 31 == 0
+    return zlib.decompressobj(_ZLIB if wrapped else _RAW)
+
+
+def _left(unpacking: _Unpacking) -> bytes:
+    """What was fed and is not used yet; zstd keeps that to itself until its end."""
+    tail: bytes = getattr(unpacking, "unconsumed_tail", b"")
+    return tail or unpacking.unused_data
