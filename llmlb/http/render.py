@@ -19,6 +19,24 @@ def error_event(error: LbError) -> bytes:
     return b"data: " + error_body(error) + b"\n\n"
 
 
+def typed_error_event(error: LbError) -> bytes:
+    """The error as the last event of a stream of typed events.
+
+    In OpenAI's documents the fields stand in the event, and its own package looks for them in
+    an `error` object; so they are in both.
+    """
+    said = error.openai()
+    event = {
+        "type": "error",
+        "code": said.code,
+        "message": said.message,
+        "param": said.param,
+        **said.as_json(),
+    }
+    text = json.dumps(event, ensure_ascii=False).encode(errors="replace")
+    return b"event: error\ndata: " + text + b"\n\n"
+
+
 def render_error(
     error: LbError, headers: Headers = (), body: bytes | None = None
 ) -> tuple[Head, bytes]:

@@ -8,6 +8,9 @@ from typing import NamedTuple
 _END = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n|\n\r(?=[^\n])")
 _LONGEST_END_BYTES = 4
 
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""A stream may begin with it."""
+
 
 class Piece(NamedTuple):
     """A run of bytes of the stream, exactly as they came."""
@@ -15,6 +18,8 @@ class Piece(NamedTuple):
     raw: bytes
     whole: bool
     """One complete event with its blank line; else a part of an event too long to hold."""
+    last: bool = True
+    """The event ends here."""
 
 
 class EventScanner:
@@ -47,11 +52,21 @@ class EventScanner:
         self._searched = max(0, len(self._held) - _LONGEST_END_BYTES + 1)
         if len(self._held) > self._limit_bytes:
             keep = _LONGEST_END_BYTES - 1
-            pieces.append(Piece(bytes(self._held[:-keep]), whole=False))
+            pieces.append(Piece(bytes(self._held[:-keep]), whole=False, last=False))
             del self._held[:-keep]
             self._searched = 0
             self._inside_long = True
         return pieces
+
+    @property
+    def inside_long(self) -> bool:
+        """Whether the beginning of an event has been passed on, and not yet its end."""
+        return self._inside_long
+
+    @property
+    def gathering(self) -> bool:
+        """Whether an event with data is on its way, and has not ended yet."""
+        return self._inside_long or self._held.find(b"data:") >= 0
 
     def rest(self) -> bytes:
         """What came after the last blank line: at the end of the stream, an event cut short."""
@@ -61,15 +76,26 @@ class EventScanner:
 
 def data_of(event: bytes) -> bytes | None:
     """The event's data: its `data:` lines joined with LF. None if it has none."""
-    lines = [
-        line[5:].removeprefix(b" ") for line in event.splitlines() if line.startswith(b"data:")
-    ]
+    lines = _values(event, b"data")
     return b"\n".join(lines) if lines else None
 
 
 def type_of(event: bytes) -> bytes:
-    """The event's `event:` field, or an empty string."""
-    for line in event.splitlines():
-        if line.startswith(b"event:"):
-            return line[6:].strip()
-    return b""
+    """The event's `event:` field (the last one counts), or an empty string."""
+    return b"".join(_values(event, b"event")[-1:]).strip()
+
+
+def error_of(event: bytes) -> bytes | None:
+    """The event's `error:` field, which is no standard's but llama.cpp's. None if it has none."""
+    lines = _values(event, b"error")
+    return b"\n".join(lines) if lines else None
+
+
+def _values(event: bytes, name: bytes) -> list[bytes]:
+    """What the lines of the field *name* say, in their order; a line may lack its colon."""
+    prefix = name + b":"
+    return [
+        line[len(prefix) :].removeprefix(b" ")
+        for line in event.removeprefix(_BYTE_ORDER_MARK).splitlines()
+        if line.startswith(prefix) or line == name
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from llmlb.accounting import Usage
 from llmlb.errors import EndpointRefusal
-from llmlb.http.openai.answer import read_answer, read_error, read_usage
+from llmlb.http.openai.answer import read_answer, read_error, read_transcript, read_usage
 from llmlb.http.render import error_body
 from llmlb.http.upstream.faults import FaultKind, UpstreamFault
 
@@ -83,7 +84,7 @@ def test_usage_in_full() -> None:
     assert read_usage({"prompt_tokens": 3}) == Usage(3)
 
 
-@pytest.mark.parametrize("depth", [*range(150, 1100, 50), 5000, 100_000])
+@pytest.mark.parametrize("depth", [*range(150, 900, 50), *range(900, 1010), 5000, 100_000])
 @pytest.mark.parametrize("frame", [b"%s", b'{"error": %s}', b'{"detail": %s}', b'{"message": %s}'])
 def test_no_depth_of_json_breaks_the_reader(depth: int, frame: bytes) -> None:
     body = frame % (b"[" * depth + b"]" * depth)
@@ -123,3 +124,50 @@ def test_why_an_answer_is_none(body: bytes, reason: str) -> None:
 def test_an_error_of_null_is_no_error() -> None:
     usage = read_answer("choices", b'{"error": null, "choices": [{}], "usage": null}')
     assert usage == Usage()
+
+
+@pytest.mark.parametrize(
+    ("body", "usage"),
+    [
+        (b'{"text": "Hello."}', Usage()),
+        (b'{"text": ""}', Usage()),
+        (b'\xef\xbb\xbf {"text": "Hello.", "error": null}', Usage()),
+        (b'{"text": "x", "usage": {"type": "tokens", "input_tokens": 3}}', Usage(3)),
+        (b'{"text": "x", "usage": {"type": "duration", "seconds": 9}}', Usage()),
+        (b'{"task": "transcribe", "text": "x", "segments": [], "words": []}', Usage()),
+        (b"Hello.", Usage()),
+        (b"WEBVTT\n\n00:00.000 --> 00:01.000\nHello.\n", Usage()),
+        (b"1\n00:00:00,000 --> 00:00:01,000\nHello.\n", Usage()),
+        (b"{laughs} Hello.", Usage()),
+        (b"[Music]", Usage()),
+        (b"42", Usage()),
+        (b'"Hello."', Usage()),
+        (b"null", Usage()),
+        (b"\n", Usage()),
+        (b"\xff", Usage()),
+    ],
+)
+def test_a_transcript_is_json_with_a_text_or_any_text(body: bytes, usage: Usage) -> None:
+    assert read_transcript(body) == usage
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "empty body"),
+        (b"{}", "no text"),
+        (b'{"text": null}', "no text"),
+        (b'{"text": ["x"]}', "no text"),
+        (b'{"error": {"message": "oom"}}', "The endpoint answered: oom"),
+        (b'{"error": "oom", "text": "x"}', "The endpoint answered: oom"),
+    ],
+)
+def test_why_a_transcript_is_none(body: bytes, reason: str) -> None:
+    with pytest.raises(UpstreamFault, match=reason):
+        read_transcript(body)
+
+
+@given(body=bodies)
+def test_no_body_breaks_the_reader_of_transcripts(body: bytes) -> None:
+    with contextlib.suppress(UpstreamFault):
+        read_transcript(body)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llmlb.http.sse import EventScanner, Piece, data_of, type_of
+from llmlb.http.sse import EventScanner, Piece, data_of, error_of, type_of
 
 LINE_ENDS = (b"\n", b"\r\n", b"\r")
 
@@ -179,8 +179,55 @@ def test_the_rest_is_told_once() -> None:
         (b"data: a\xe2\x80\xa8b\x0bc\n\n", b"a\xe2\x80\xa8b\x0bc", b""),
         (b"\n\n", None, b""),
         (b"", None, b""),
+        (b"data\n\n", b"", b""),
+        (b"data: a\ndata\ndata: b\n\n", b"a\n\nb", b""),
+        (b"database: 1\n\n", None, b""),
+        (b"event: a\nevent: b\n\n", None, b"b"),
+        (b"event: a\nevent\n\n", None, b""),
+        (b"\xef\xbb\xbfdata: 1\n\n", b"1", b""),
+        (b"\xef\xbb\xbf\xef\xbb\xbfdata: 1\n\n", None, b""),
     ],
 )
 def test_what_an_event_says(event: bytes, data: bytes | None, kind: bytes) -> None:
     assert data_of(event) == data
     assert type_of(event) == kind
+
+
+@pytest.mark.parametrize(
+    ("event", "error"),
+    [
+        (b"error: {}\n\n", b"{}"),
+        (b"\r\nid: 1\r\nerror:x\r\n\r\n", b"x"),
+        (b"event: error\n\n", None),
+        (b"errors: x\n\n", None),
+    ],
+)
+def test_an_error_may_be_a_field_of_its_own(event: bytes, error: bytes | None) -> None:
+    assert error_of(event) == error
+
+
+def test_of_a_long_event_the_last_part_is_marked() -> None:
+    event = b"data: " + b"x" * 500 + b"\r\n\r\n"
+    for read_bytes in (1, 7, 61, 1000):
+        reads = [event[i : i + read_bytes] for i in range(0, len(event), read_bytes)]
+        pieces, _ = scanned([*reads, b"data: 1\n\n"], limit_bytes=60)
+        assert [piece.last for piece in pieces[:-2]] == [False] * (len(pieces) - 2)
+        assert pieces[-2].last
+        assert pieces[-2].raw.endswith(b"\r\n\r\n")
+
+
+@given(data=st.data(), stream=streams, limit_bytes=st.integers(4, 60))
+def test_the_parts_of_each_event_make_it_up(
+    data: st.DataObject, stream: bytes, limit_bytes: int
+) -> None:
+    pieces, rest = scanned(data.draw(cut(stream)), limit_bytes)
+    events, held = [], b""
+    for piece in pieces:
+        assert not (piece.whole and held)
+        held += piece.raw
+        if piece.last:
+            events.append((data_of(held), type_of(held)))
+            held = b""
+    whole, whole_rest = scanned([stream])
+    assert [one for one in events if one != (None, b"")] == said(whole)
+    assert data_of(held + rest) == data_of(whole_rest)

@@ -43,6 +43,8 @@ def to_chat(request: MessagesRequest) -> ChatBody:
         chat["user"] = user
     if request.wants_thinking:
         notes.add("the thinking budget was left out")
+    if request.fields.get("mcp_servers"):
+        notes.add("the MCP servers were left out")
     chat |= _output(reader, notes)
     chat |= _tools(reader)
     return ChatBody(request.holes.fill(_as_json(chat)), tuple(notes.texts))

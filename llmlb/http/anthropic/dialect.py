@@ -7,14 +7,10 @@ from dataclasses import dataclass
 from llmlb.accounting import Usage
 from llmlb.errors import LbError
 from llmlb.http.anthropic.answer import from_chat
-from llmlb.http.anthropic.chat import to_chat
 from llmlb.http.anthropic.errors import error_body, error_event
-from llmlb.http.anthropic.request import parse_messages
 from llmlb.http.anthropic.stream import EVENT_LIMIT_BYTES, ChatToMessages
 from llmlb.http.dialect import Meter
-from llmlb.http.openai.request import InferenceRequest
 from llmlb.http.openai.stream import StreamMeter
-from llmlb.types import Api
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +36,3 @@ class MessagesDialect:
 
     def error_event(self, error: LbError) -> bytes:
         return error_event(error)
-
-
-def read_messages(body: bytes) -> InferenceRequest:
-    """The chat completion that asks for what *body* asks of `/v1/messages`.
-
-    Raises InvalidJson, MissingField, InvalidRequest.
-    """
-    asked = parse_messages(body)
-    chat = to_chat(asked)
-    return InferenceRequest(
-        api=Api.MESSAGES,
-        path="/v1/chat/completions",
-        model=asked.model,
-        stream=asked.stream,
-        choices=1,
-        body=chat.body,
-        metered_body=chat.body,
-        dialect=MessagesDialect(asked.model, asked.wants_thinking),
-        notes=chat.notes,
-    )

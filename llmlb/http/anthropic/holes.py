@@ -6,8 +6,10 @@ import re
 import secrets
 from dataclasses import dataclass
 
-_LONG = re.compile(rb'"data"\s*:\s*"([A-Za-z0-9+/=]{4096,}+)"')
-"""The `data` of a block. Base64 means itself in JSON: there is nothing to unescape.
+_LONG = re.compile(
+    rb'"(?:data|url)"\s*:\s*"(?:data:[\w/+.-]{1,80};base64,)?([A-Za-z0-9+/=]{4096,}+)"'
+)
+"""The `data` of a block, or its data URL. Base64 means itself in JSON: nothing to unescape.
 
 Other fields stay as they are, for they may stand in error messages.
 """

@@ -51,6 +51,12 @@ def parse_messages(body: bytes) -> MessagesRequest:
     return _checked(body, request, holes, max_tokens=max_tokens, stream=stream)
 
 
+def parse_count_tokens(body: bytes) -> MessagesRequest:
+    """Read `POST /v1/messages/count_tokens`. Raises InvalidJson, MissingField, InvalidRequest."""
+    request, holes = _parse(body)
+    return _checked(body, request, holes, max_tokens=None, stream=False)
+
+
 def _parse(body: bytes) -> tuple[Reader, Holes]:
     hollow, holes = take_out(body)
     try:

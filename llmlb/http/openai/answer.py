@@ -14,6 +14,15 @@ _MESSAGE_LIMIT_CHARS = 2000
 
 def read_answer(results: str, body: bytes) -> Usage:
     """Check a plain 2xx body. Raises UpstreamFault unless its list *results* has an entry."""
+    answer = read_object(body)
+    entries = answer.get(results)
+    if not isinstance(entries, list) or not entries:
+        raise UpstreamFault(FaultKind.BAD_ANSWER, f"The endpoint's answer has no {results}.")
+    return read_usage(answer.get("usage"))
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    """The JSON object of a plain 2xx body. Raises UpstreamFault if it is none, or an error."""
     if not body.strip():
         raise UpstreamFault(FaultKind.BAD_ANSWER, "The endpoint answered with an empty body.")
     try:
@@ -24,13 +33,33 @@ def read_answer(results: str, body: bytes) -> Usage:
         ) from None
     if not isinstance(answer, dict):
         raise UpstreamFault(FaultKind.BAD_ANSWER, "The endpoint's answer is not a JSON object.")
-    if answer.get("error"):
-        said = _said(200, answer["error"])
-        raise UpstreamFault(FaultKind.BAD_ANSWER, f"The endpoint answered: {said.message}")
-    entries = answer.get(results)
-    if not isinstance(entries, list) or not entries:
-        raise UpstreamFault(FaultKind.BAD_ANSWER, f"The endpoint's answer has no {results}.")
+    _refuse_error(answer)
+    return answer
+
+
+def read_transcript(body: bytes) -> Usage:
+    """Check a plain 2xx body of a transcription or translation: JSON with a `text`, or a text.
+
+    Raises UpstreamFault. An empty transcript is one: there may have been nothing to hear.
+    """
+    if not body:
+        raise UpstreamFault(FaultKind.BAD_ANSWER, "The endpoint answered with an empty body.")
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        return Usage()  # plain text, srt or vtt
+    if not isinstance(answer, dict):
+        return Usage()  # somebody said "42"
+    _refuse_error(answer)
+    if not isinstance(answer.get("text"), str):
+        raise UpstreamFault(FaultKind.BAD_ANSWER, "The endpoint's answer has no text.")
     return read_usage(answer.get("usage"))
+
+
+def _refuse_error(answer: dict[str, Any]) -> None:
+    if answer.get("error"):
+        said = error_from(200, answer["error"])
+        raise UpstreamFault(FaultKind.BAD_ANSWER, f"The endpoint answered: {said.message}")
 
 
 def read_usage(usage: Any) -> Usage:  # noqa: ANN401 - foreign JSON
@@ -57,17 +86,18 @@ def read_error(status: int, body: bytes) -> OpenAIError:
         answer = json.loads(body)
     except (ValueError, RecursionError):
         text = body.decode("utf-8", "replace").strip()
-        return _said(status, text if text and not text.startswith("<") else None)
+        return error_from(status, text if text and not text.startswith("<") else None)
     if not isinstance(answer, dict):
-        return _said(status, answer)
-    return _said(status, answer.get("error") or answer.get("detail") or answer)
+        return error_from(status, answer)
+    return error_from(status, answer.get("error") or answer.get("detail") or answer)
 
 
-def _said(status: int, said: Any) -> OpenAIError:  # noqa: ANN401 - foreign JSON
+def error_from(status: int, said: Any) -> OpenAIError:  # noqa: ANN401 - foreign JSON
+    """The OpenAI error that *said* tells of: what stands in the place of an `error`."""
     fields: dict[str, Any] = said if isinstance(said, dict) else {"message": said}
     message = fields.get("message") or fields.get("msg") or said
     if message and not isinstance(message, str):
-        message = json.dumps(message, ensure_ascii=False)
+        message = _as_text(message)
     code, param = fields.get("code"), fields.get("param")
     kind = fields.get("type")
     return OpenAIError(
@@ -78,6 +108,13 @@ def _said(status: int, said: Any) -> OpenAIError:  # noqa: ANN401 - foreign JSON
         code=None if code is None else str(code)[:100],
         param=param if isinstance(param, str) else None,
     )
+
+
+def _as_text(said: Any) -> str:  # noqa: ANN401 - foreign JSON
+    try:
+        return json.dumps(said, ensure_ascii=False)
+    except RecursionError:  # writing takes a few levels more than reading did
+        return ""
 
 
 def _count(value: Any) -> int | None:  # noqa: ANN401 - foreign JSON

@@ -10,10 +10,12 @@ from types import MappingProxyType
 from llmlb.accounting import Usage
 from llmlb.errors import LbError
 from llmlb.http.dialect import Dialect, Meter
-from llmlb.http.openai.answer import read_answer, read_error
+from llmlb.http.inference import Remember, forget
+from llmlb.http.openai.answer import read_answer, read_error, read_transcript
+from llmlb.http.openai.response import read_response
 from llmlb.http.openai.response_stream import ResponseMeter
 from llmlb.http.openai.stream import StreamMeter
-from llmlb.http.render import error_body, error_event
+from llmlb.http.render import error_body, error_event, typed_error_event
 from llmlb.http.upstream.faults import FaultKind, UpstreamFault
 from llmlb.types import Api
 
@@ -22,7 +24,7 @@ from llmlb.types import Api
 class _AsItComes:
     """What OpenAI's routes have in common: answers are checked and counted, never changed."""
 
-    results: str
+    results: str = ""
     """The list of an answer that must not be empty."""
     event_limit_bytes: int = 64 * 1024
 
@@ -38,7 +40,7 @@ class _AsItComes:
 
 @dataclass(frozen=True, slots=True)
 class ChunkDialect(_AsItComes):
-    """Chat, completions, and the routes that do not stream."""
+    """Chat, completions, and the routes that do not stream: chunks, without a type."""
 
     def meter(self, choices: int) -> Meter:
         return StreamMeter(choices)
@@ -48,25 +50,59 @@ class ChunkDialect(_AsItComes):
 
 
 @dataclass(frozen=True, slots=True)
-class ResponseDialect(_AsItComes):
-    """`/v1/responses`: typed events, one response that completes or fails."""
+class _Typed(_AsItComes):
+    """Routes whose streams are of typed events, so that an error is one of them, too."""
 
-    def meter(self, choices: int) -> Meter:  # noqa: ARG002 - there is always one response
-        return ResponseMeter()
+    results: str = ""
 
     def error_event(self, error: LbError) -> bytes:
-        said = error.openai()
-        data = {"type": "error", "code": said.code, "message": said.message, "param": said.param}
-        text = json.dumps(data, ensure_ascii=False).encode(errors="replace")
-        return b"event: error\ndata: " + text + b"\n\n"
+        return typed_error_event(error)
 
 
 @dataclass(frozen=True, slots=True)
-class BinaryDialect(_AsItComes):
-    """`/v1/audio/speech`: bytes of whatever format was asked for."""
+class ResponseDialect(_Typed):
+    """`/v1/responses`: one response that completes or fails."""
+
+    event_limit_bytes: int = 8 * 1024 * 1024
+    """The first event repeats the instructions and tools, the last one the whole output."""
+    remember: Remember = forget
+    """Told the ids of what the endpoint keeps."""
+
+    def answer(self, body: bytes) -> tuple[bytes, Usage]:
+        usage, kept = read_response(body)
+        for kept_id in kept:
+            self.remember(kept_id)
+        return body, usage
+
+    def meter(self, choices: int) -> Meter:  # noqa: ARG002 - there is always one response
+        return ResponseMeter(remember=self.remember)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageDialect(_Typed):
+    """`/v1/images/…`: a list of images, or sketches of them and then each as it is complete."""
 
     def meter(self, choices: int) -> Meter:
         return StreamMeter(choices)
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptDialect(_Typed):
+    """`/v1/audio/transcriptions` and `…/translations`: one transcript, in JSON or as text."""
+
+    def meter(self, choices: int) -> Meter:  # noqa: ARG002 - there is always one transcript
+        return StreamMeter()
+
+    def answer(self, body: bytes) -> tuple[bytes, Usage]:
+        return body, read_transcript(body)
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechDialect(_Typed):
+    """`/v1/audio/speech`: bytes of whatever format was asked for, or events that hold them."""
+
+    def meter(self, choices: int) -> Meter:  # noqa: ARG002 - there is always one speech
+        return StreamMeter()
 
     def answer(self, body: bytes) -> tuple[bytes, Usage]:
         if not body:
@@ -77,9 +113,6 @@ class BinaryDialect(_AsItComes):
             )
         return body, Usage()
 
-    def error_event(self, error: LbError) -> bytes:
-        return error_event(error)
-
 
 DIALECTS: Mapping[Api, Dialect] = MappingProxyType(
     {
@@ -87,8 +120,35 @@ DIALECTS: Mapping[Api, Dialect] = MappingProxyType(
         Api.COMPLETIONS: ChunkDialect("choices"),
         Api.EMBEDDINGS: ChunkDialect("data"),
         Api.RERANK: ChunkDialect("results"),
-        Api.RESPONSES: ResponseDialect("output"),
-        Api.IMAGE_GENERATIONS: ChunkDialect("data"),
-        Api.SPEECH: BinaryDialect(""),
+        Api.RESPONSES: ResponseDialect(),
+        Api.IMAGE_GENERATIONS: ImageDialect("data"),
+        Api.IMAGE_EDIT: ImageDialect("data"),
+        Api.IMAGE_VARIATION: ImageDialect("data"),
+        Api.SPEECH: SpeechDialect(),
+        Api.TRANSCRIPTION: TranscriptDialect(),
+        Api.TRANSLATION: TranscriptDialect(),
     }
 )
+
+
+def dialect_for(api: Api, remember: Remember) -> Dialect:
+    """The dialect of one request; *remember* is told the ids of what an endpoint keeps of it."""
+    return ResponseDialect(remember=remember) if api is Api.RESPONSES else DIALECTS[api]
+
+
+@dataclass(frozen=True, slots=True)
+class KeptDialect(ResponseDialect):
+    """What an endpoint says of a response that it keeps, whatever became of that."""
+
+    def answer(self, body: bytes) -> tuple[bytes, Usage]:
+        try:
+            told = json.loads(body)
+        except (ValueError, RecursionError):
+            told = None
+        if not isinstance(told, dict):
+            raise UpstreamFault(FaultKind.BAD_ANSWER, "The endpoint's answer is not a JSON object.")
+        if told.get("error") and "object" not in told:  # that of a response that failed is its own
+            raise UpstreamFault(
+                FaultKind.BAD_ANSWER, f"The endpoint answered: {read_error(200, body).message}"
+            )
+        return body, Usage()

@@ -8,16 +8,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmlb.accounting import Usage
-from llmlb.http.openai.answer import read_error, read_usage
-from llmlb.http.sse import Piece, data_of, type_of
+from llmlb.http.inference import Remember, forget
+from llmlb.http.openai.answer import error_from, read_error, read_usage
+from llmlb.http.openai.long_event import LongEvent, usage_in
+from llmlb.http.openai.response import kept_of
+from llmlb.http.sse import Piece, data_of, error_of, type_of
 
 _TELLING = re.compile(
-    rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed)|error)"'
+    rb'"(?:type"\s*:\s*"(?:response\.(?:completed|incomplete|cancelled|failed)|error)"|error"\s*:\s*["{])'
     rb"|(?:^|[\r\n])(?:event:\s*error|error:|data:\s*\[DONE\])"
 )
 """Events worth parsing once content flows."""
 
-_ENDS = ("response.completed", "response.incomplete")
+_LONG_END = re.compile(rb'"type"\s*:\s*"response\.(?:completed|incomplete|cancelled)"')
+"""The end, in an event of which only the ends are known: it repeats the whole answer."""
+
+_ENDS = ("response.completed", "response.incomplete", "response.cancelled")
 
 _BEFORE_CONTENT = frozenset({"response.created", "response.queued", "response.in_progress"})
 
@@ -30,6 +36,10 @@ class ResponseMeter:
     done: bool = False
     usage: Usage = field(default_factory=Usage)
     error: str | None = None
+    remember: Remember = forget
+    """Told what the endpoint keeps, before the first content: the first event says it."""
+    _told: bool = False
+    _long: LongEvent = field(default_factory=LongEvent)
 
     @property
     def complete(self) -> bool:
@@ -40,15 +50,22 @@ class ResponseMeter:
         """Take in one piece. Always False: no event tells the usage alone."""
         if not piece.whole:
             self.begun = True  # longer than what may be withheld
+            self._see_part(piece)
         elif not self.begun or _TELLING.search(piece.raw):
             self._read(piece.raw)
         return False
 
+    def _see_part(self, piece: Piece) -> None:
+        ends = self._long.see(piece)
+        if ends is not None and _LONG_END.search(ends):
+            self.usage, self.done = usage_in(ends), True
+
     def _read(self, event: bytes) -> None:
-        data = data_of(event)
+        data, kind, error = data_of(event), type_of(event), error_of(event)
+        if kind == b"error" or error is not None:
+            self.error = read_error(200, data or error or b"error").message
+            return
         if data is None:
-            if event.startswith(b"error:"):
-                self.error = read_error(200, event.partition(b":")[2]).message
             return
         if data.strip() == b"[DONE]":
             self.done = True
@@ -58,15 +75,19 @@ class ResponseMeter:
         except (ValueError, RecursionError):
             self.begun = True  # unknown, so not ours to withhold
             return
-        self._take(told if isinstance(told, dict) else {}, type_of(event).decode("latin-1"))
+        self._take(told if isinstance(told, dict) else {}, kind.decode("latin-1"))
 
     def _take(self, told: dict[str, Any], event_type: str) -> None:
         kind = str(told.get("type") or event_type)
         response = told.get("response")
         response = response if isinstance(response, dict) else {}
+        if not self._told and (kept := kept_of(response)):
+            self._told = True
+            for kept_id in kept:
+                self.remember(kept_id)
         if kind in ("error", "response.failed") or ("type" not in told and told.get("error")):
             said = response.get("error") or told.get("error") or told
-            self.error = read_error(200, json.dumps({"error": said}).encode()).message
+            self.error = error_from(200, said).message
         elif kind in _ENDS:
             self.usage = read_usage(response.get("usage"))
             self.begun = self.done = True

@@ -9,17 +9,32 @@ from typing import Any
 
 from llmlb.accounting import Usage
 from llmlb.http.openai.answer import read_error, read_usage
-from llmlb.http.sse import Piece, data_of, type_of
+from llmlb.http.openai.long_event import LongEvent, usage_in
+from llmlb.http.sse import Piece, data_of, error_of, type_of
+
+_ENDS = (
+    "image_generation.completed",
+    "image_edit.completed",
+    "speech.audio.done",
+    "transcript.text.done",
+)
+"""Typed events after which one choice (an image, a speech, a transcript) is complete."""
+
+_END = rb"(?:%b)" % b"|".join(re.escape(kind.encode()) for kind in _ENDS)
 
 _TELLING = re.compile(
-    rb'"(?:finish_reason"\s*:\s*"|usage"\s*:\s*\{|error"\s*:\s*["{]|object"\s*:\s*"error")'
-    rb"|^(?:data:\s*\[DONE\]|event:\s*error|error:)"
-    rb"|[\r\n](?:data:\s*\[DONE\]|event:\s*error|error:)"
+    rb'"(?:finish_reason"\s*:\s*"|usage"\s*:\s*\{|error"\s*:\s*["{]|object"\s*:\s*"error"'
+    rb'|type"\s*:\s*"(?:error|%b)")'
+    rb"|^(?:data:\s*\[DONE\]|event:\s*(?:error|%b)|error:)"
+    rb"|[\r\n](?:data:\s*\[DONE\]|event:\s*(?:error|%b)|error:)" % (_END, _END, _END)
 )
 """Events worth parsing once content flows. All others are tokens: one search, no JSON.
 
 Text that a model writes cannot look like this, for its quotes and line ends are escaped.
 """
+
+_LONG_END = re.compile(rb'"type"\s*:\s*"%b"|(?:^|[\r\n])event:\s*%b' % (_END, _END))
+"""The same of an event of which only the ends are known."""
 
 _CONTENT = (
     "content",
@@ -34,10 +49,14 @@ _CONTENT = (
 
 @dataclass(slots=True)
 class StreamMeter:
-    """Follows the events of one chat or completions stream. Sans-IO, bounded."""
+    """Follows the events of one stream: chunks with choices, or typed ones of media routes.
+
+    Both at once, for a transcript may come as either: as OpenAI's events, or as vLLM's chunks.
+    Sans-IO, bounded.
+    """
 
     choices: int = 1
-    """How many choices have to finish."""
+    """How many choices (or images) have to finish."""
     begun: bool = False
     """The first content has come: what follows is for the client, come what may."""
     done: bool = False
@@ -45,6 +64,7 @@ class StreamMeter:
     error: str | None = None
     """What the endpoint said instead of going on."""
     _finished: set[int] = field(default_factory=set)
+    _long: LongEvent = field(default_factory=LongEvent)
 
     @property
     def complete(self) -> bool:
@@ -55,22 +75,31 @@ class StreamMeter:
         """Take in one piece. True if it is a chunk of usage alone, with no choices."""
         if not piece.whole:
             self.begun = True  # longer than what may be withheld
+            self._see_part(piece)
             return False
         if self.begun and not _TELLING.search(piece.raw):
             return False
-        data = data_of(piece.raw)
-        if type_of(piece.raw) == b"error" or piece.raw.lstrip(b"\r\n").startswith(b"error:"):
-            said = data if data is not None else piece.raw.partition(b":")[2]
-            self.error = read_error(200, said).message
+        data, kind, error = data_of(piece.raw), type_of(piece.raw), error_of(piece.raw)
+        if kind == b"error" or error is not None:
+            self.error = read_error(200, data or error or b"error").message
             return False
         if data is None:
             return False  # a comment, or an event without data
         if data.strip() == b"[DONE]":
             self.done = True
             return False
-        return self._see_chunk(data)
+        return self._see_chunk(data, kind.decode("latin-1"))
 
-    def _see_chunk(self, data: bytes) -> bool:
+    def _see_part(self, piece: Piece) -> None:
+        ends = self._long.see(piece)
+        if ends is None:
+            return
+        if _LONG_END.search(ends):
+            self._finish(len(self._finished))
+        if (usage := usage_in(ends)) != Usage():
+            self.usage = usage
+
+    def _see_chunk(self, data: bytes, event_type: str) -> bool:
         try:
             chunk = json.loads(data)
         except (ValueError, RecursionError):
@@ -79,25 +108,35 @@ class StreamMeter:
         if not isinstance(chunk, dict):
             self.begun = True
             return False
-        if chunk.get("error") or chunk.get("object") == "error":
+        kind = chunk.get("type", event_type)
+        if chunk.get("error") or "error" in (kind, chunk.get("object")):
             self.error = read_error(200, data).message
             return False
         if isinstance(chunk.get("usage"), dict):
             self.usage = read_usage(chunk["usage"])
         choices = chunk.get("choices")
         if not isinstance(choices, list):
-            self.begun = True
+            self._see_typed(kind, chunk)
             return False
         for position, choice in enumerate(choices):
             if isinstance(choice, dict):
                 self._see_choice(position, choice)
         return not choices and isinstance(chunk.get("usage"), dict)
 
+    def _see_typed(self, kind: Any, event: dict[str, Any]) -> None:  # noqa: ANN401 - foreign JSON
+        if kind in _ENDS:
+            self._finish(len(self._finished))
+        if not str(kind).endswith(".delta") or event.get("delta") or event.get("audio"):
+            self.begun = True  # a delta of nothing announces a transcript, and says none of it
+
+    def _finish(self, index: int) -> None:
+        if len(self._finished) < self.choices:
+            self._finished.add(index)
+
     def _see_choice(self, position: int, choice: dict[str, Any]) -> None:
         if choice.get("finish_reason"):
             index = choice.get("index")
-            if len(self._finished) < self.choices:
-                self._finished.add(index if isinstance(index, int) else position)
+            self._finish(index if isinstance(index, int) else position)
             self.begun = True
         delta = choice.get("delta")
         if choice.get("text") or (

@@ -234,6 +234,13 @@ def test_thinking_is_left_out_with_a_note() -> None:
     assert b"hm" not in whole.body
 
 
+def test_servers_of_tools_that_nobody_would_call_are_left_out_with_a_note() -> None:
+    whole = translated(mcp_servers=[{"type": "url", "url": "https://example.com", "name": "x"}])
+    assert whole.notes == ("the MCP servers were left out",)
+    assert b"example.com" not in whole.body
+    assert translated(mcp_servers=[]).notes == ()
+
+
 def test_a_turn_of_thinking_alone_stays_as_an_empty_one() -> None:
     turns = said(assistant({"type": "thinking", "thinking": "hm", "signature": ""}), user())
     assert turns == [{"role": "assistant", "content": ""}, {"role": "user", "content": ""}]

@@ -6,6 +6,7 @@ import base64
 import json
 import tracemalloc
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,9 +46,17 @@ def test_what_is_taken_out_comes_back_from_anywhere() -> None:
     assert chat["tools"][0]["function"]["parameters"] == {"default": {"data": long}}
 
 
-def test_an_image_of_10_mib_adds_less_than_3_times_its_size() -> None:
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"type": "base64", "media_type": "image/png", "data": ""},
+        {"type": "url", "url": "data:image/png;base64,"},
+    ],
+)
+def test_an_image_of_10_mib_adds_less_than_3_times_its_size(source: dict[str, str]) -> None:
     image = base64.b64encode(bytes(10 * MIB)).decode()
-    source = {"type": "base64", "media_type": "image/png", "data": image}
+    last = list(source)[-1]
+    source = {**source, last: source[last] + image}
     sent = body(messages=[{"role": "user", "content": [{"type": "image", "source": source}]}])
     del image, source
     tracemalloc.start()
