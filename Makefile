@@ -8,7 +8,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo serve test unit e2e test-313 lint format lock clean env-app env-demo env-dev
+.PHONY: help demo serve test unit e2e test-313 lint format api-doc lock clean env-app env-demo env-dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ lint: env-dev ## style, types, async rules, layers
 format: env-dev ## rewrite the code in the one format
 	$(BIN)/ruff check --fix-only llmlb tests
 	$(BIN)/ruff format llmlb tests
+
+api-doc: env-app ## docs/api.md anew, after a change of the API
+	@exec $(BIN)/python -m scripts.api_doc
 
 lock: ## write requirements/*.txt anew (needs uv; UPGRADE=--upgrade for newer versions)
 	@scripts/lock.sh $(UPGRADE)

@@ -23,22 +23,32 @@ _HEADER = re.compile(rb"data:([^;,]*)((?:;[^;,]*)*),", re.IGNORECASE)
 
 
 class TooManyImages(InvalidRequest):
+    """The request holds more images than are taken."""
+
     _code = "too_many_images"
 
 
 class UnsupportedImageFormat(InvalidRequest):
+    """An image is none of JPEG, PNG, GIF and WebP."""
+
     _code = "unsupported_image_media_type"
 
 
 class InvalidBase64Image(InvalidRequest):
+    """The base64 of an image cannot be read."""
+
     _code = "invalid_base64_image"
 
 
 class ImageTooLarge(InvalidRequest):
+    """An image is larger than is taken."""
+
     _code = "image_too_large"
 
 
 class InvalidImageUrl(InvalidRequest):
+    """The URL of an image is of a kind that is not taken."""
+
     _code = "invalid_image_url"
 
 

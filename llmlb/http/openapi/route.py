@@ -1,0 +1,99 @@
+"""What is said of one route: the words in which the tables of this room are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from llmlb.errors import LbError
+
+JsonSchema = dict[str, Any]
+
+BINARY: JsonSchema = {"type": "string", "contentMediaType": "application/octet-stream"}
+
+Shape = type[BaseModel] | JsonSchema
+"""A model, which gets a place among the document's schemas, or a schema as it stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A body of one media type."""
+
+    media_type: str
+    shape: Shape
+    example: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How a route answers when all went well; without a content it has no body."""
+
+    status: int
+    says: str
+    contents: tuple[Content, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """Something that is said in the path or the query, as text."""
+
+    name: str
+    says: str
+    schema: JsonSchema
+    place: str = "query"
+    example: object = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One line of the url_map, for each of its methods."""
+
+    methods: tuple[str, ...]
+    path: str
+    """With `{name}` for each of its parameters."""
+    name: str
+    """The operation's id; methods after the first put theirs before it."""
+    tag: str
+    summary: str
+    says: str = ""
+    parameters: tuple[Parameter, ...] = ()
+    body: Content | None = None
+    answers: tuple[Answer, ...]
+    errors: tuple[type[LbError], ...] = ()
+    """Beside those of every route; EndpointRefusal: and whatever an endpoint says."""
+    headers: Mapping[str, JsonSchema]
+    """Of every response."""
+    anthropic: bool = False
+    """Errors come in Anthropic's shape."""
+
+
+def json_content(shape: Shape, example: object = None) -> Content:
+    """A body of JSON."""
+    return Content("application/json", shape, example)
+
+
+def event_stream(says: str) -> Content:
+    """An answer that is a stream of server-sent events."""
+    return Content("text/event-stream", {"description": says})
+
+
+def multipart_content(
+    files: Mapping[str, str], fields: Mapping[str, JsonSchema], example: Mapping[str, str]
+) -> Content:
+    """A body of `multipart/form-data`: *files* that must be there, by name, and *fields*.
+
+    `model` must be there, too. The *example* names a local file after an `@`, as curl does.
+    """
+    properties: dict[str, JsonSchema] = {
+        name: {**BINARY, "description": says} for name, says in files.items()
+    }
+    schema = {
+        "type": "object",
+        "properties": {**properties, **fields},
+        "required": [*files, "model"],
+        "additionalProperties": True,
+    }
+    return Content("multipart/form-data", schema, dict(example))
