@@ -19,6 +19,7 @@ from llmlb.actors.journal import Journal
 from llmlb.actors.latency import LatencyTracker
 from llmlb.actors.prober import DeviceProber
 from llmlb.actors.registry import EndpointRegistry
+from llmlb.actors.responses import ResponseDirectory
 from llmlb.declared.file import parse_declared
 from llmlb.demo import story
 from llmlb.errors import EndpointRefusal, LbError
@@ -209,6 +210,7 @@ def test_the_layers_are_those_that_are_checked() -> None:
 ACTORS = {
     "registry": EndpointRegistry,
     "latency": LatencyTracker,
+    "responses": ResponseDirectory,
     "admission": AdmissionController,
     "prober": DeviceProber,
     "journal": Journal,
@@ -238,7 +240,7 @@ def test_every_message_of_the_house_is_in_the_graph() -> None:
     (graph,) = blocks(ARCHITECTURE, "mermaid")
     said = {(name, edge[4]) for edge in EDGE.finditer(graph) for name in edge[3].split(", ")}
     house = (ROOT / "llmlb/house.py").read_text()
-    told = re.findall(r"self\.(registry|latency|admission|prober|journal)\.(\w+)", house)
+    told = re.findall(r"self\.(registry|latency|responses|admission|prober|journal)\.(\w+)", house)
     plumbing = {"run", "close", "standings", "catalog"}
     assert {(name, actor) for actor, name in told if name not in plumbing} <= said
 

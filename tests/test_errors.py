@@ -41,6 +41,7 @@ TABLE = {
     "UpstreamUnreachable": (502, "upstream_error", "upstream_unreachable"),
     "NoCapableEndpoints": (503, "service_unavailable", "no_capable_endpoints"),
     "Overloaded": (503, "service_unavailable", "overloaded"),
+    "ResponseStateUnavailable": (503, "service_unavailable", "response_state_unavailable"),
     "ShuttingDown": (503, "service_unavailable", "shutting_down"),
     "StoreUnavailable": (503, "service_unavailable", "store_unavailable"),
     "QueueTimeout": (504, "timeout_error", "queue_timeout"),

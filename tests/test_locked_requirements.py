@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -24,9 +24,9 @@ def entries(name: str) -> list[str]:
     return re.split(r"\n(?=\S)", "\n".join(lines).strip())
 
 
-def locked(name: str, python: str) -> dict[str, str]:
+def locked(name: str, python: str) -> dict[NormalizedName, str]:
     """What the lock installs on one version of Python: versions by name."""
-    found = {}
+    found: dict[NormalizedName, str] = {}
     for entry in entries(name):
         requirement = Requirement(entry.partition(" \\")[0])
         environment = {"python_full_version": python, "python_version": python[:4]}

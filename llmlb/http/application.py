@@ -21,10 +21,14 @@ from llmlb.http.bodies import BodyBudget
 from llmlb.http.engines.surveyor import HttpSurveyor
 from llmlb.http.exchange import Exchange
 from llmlb.http.hooks import install_hooks
+from llmlb.http.intake.reception import Reception
+from llmlb.http.intake.spool import Spool
 from llmlb.http.logs import configure_logging
+from llmlb.http.manage.chat import chosen_endpoint
 from llmlb.http.manage.endpoints import management
 from llmlb.http.manage.later import not_built_yet
 from llmlb.http.openai.routes import inference
+from llmlb.http.openapi.document import described
 from llmlb.http.status import status
 from llmlb.http.upstream.client import UpstreamClient
 from llmlb.http.upstream.guarded import GuardedNetwork
@@ -72,6 +76,7 @@ class LlmlbApp(QuartTrio):
         self._house: House | None = None
         self._exchange: Exchange | None = None
         self._surveyor: Surveyor | None = None
+        self._reception: Reception | None = None
         self.served = False
         """Whether the house has ever stood."""
         self._ended = trio.Event()
@@ -92,6 +97,11 @@ class LlmlbApp(QuartTrio):
     def surveyor(self) -> Surveyor:
         """Asks endpoints about themselves. Raises ShuttingDown like `house`."""
         return _standing(self._surveyor)
+
+    @property
+    def reception(self) -> Reception:
+        """Takes in the bodies of requests. Raises ShuttingDown before the house is open."""
+        return _standing(self._reception)
 
     async def open(self) -> None:
         """Start everything; returns when requests can be served. Raises StartupError."""
@@ -120,9 +130,17 @@ class LlmlbApp(QuartTrio):
     async def _live(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         settings = self._given_settings or load_settings()
         configure_logging(settings.log_level)
-        self.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+        self.config["MAX_CONTENT_LENGTH"] = None  # judged where bodies come in
         self.config["BODY_TIMEOUT"] = settings.body_timeout_s
         self.body_budget.limit_bytes = settings.body_memory_bytes
+        spool = Spool(settings.spool_path, settings.spool_bytes, self._run_in_thread)
+        spool.prepare()
+        self._reception = Reception(
+            self.body_budget,
+            spool,
+            max_body_bytes=settings.max_body_bytes,
+            max_upload_bytes=settings.max_upload_bytes,
+        )
         async with AsyncExitStack() as held:
             store = await open_store(
                 settings.database, data_dir=settings.data_path, run_in_thread=self._run_in_thread
@@ -179,10 +197,13 @@ def create_app(
     app.after_serving(app.close)
     install_hooks(app, app.instance_id)
     app.register_blueprint(status(lambda: app.house))
+    app.register_blueprint(described())
     app.register_blueprint(inference(lambda: app.exchange, lambda: app.house))
     for prefix in ("/api", "/v0"):
         routes = management(lambda: app.house, lambda: app.surveyor)
         app.register_blueprint(routes, url_prefix=prefix, name=f"management_{prefix[1:]}")
+        chat = chosen_endpoint(lambda: app.exchange, lambda: app.house)
+        app.register_blueprint(chat, url_prefix=prefix, name=f"management_{prefix[1:]}_chat")
         app.register_blueprint(not_built_yet(), url_prefix=prefix, name=f"later_{prefix[1:]}")
     return app
 

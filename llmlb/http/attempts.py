@@ -1,112 +1,169 @@
-"""What an exchange has tried so far, and what to tell its client when nothing is left."""
+"""One endpoint's part in an exchange: the call, what became of it, and who is told."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from urllib.parse import quote
 
-from llmlb.accounting import Lease
-from llmlb.errors import (
-    LbError,
-    ModelNotFound,
-    UnsupportedCapability,
-    UpstreamError,
-    UpstreamRateLimited,
-    UpstreamTimeout,
-    UpstreamUnreachable,
-)
-from llmlb.http.downstream import Headers
-from llmlb.http.upstream.faults import FaultKind, UpstreamFault
-from llmlb.types import Endpoint, EndpointId
+import structlog
+import trio
 
-_REQUEST_MAY_BE_POISON = frozenset({500})
-"""Statuses that may be the request's doing. 429, 502, 503, 504 are the endpoint's own."""
+from llmlb.accounting import FinishedRequest, Lease, Outcome
+from llmlb.errors import EndpointRefusal
+from llmlb.house import House
+from llmlb.http.downstream import Downstream, Headers, Inbound
+from llmlb.http.inference import Call, InferenceRequest
+from llmlb.http.refusal import UsageRefused
+from llmlb.http.relay import Patience, Relay, as_error
+from llmlb.http.trail import Trail
+from llmlb.http.upstream.client import INSTANCE_HEADER, UpstreamClient
+from llmlb.http.upstream.faults import UpstreamFault
+from llmlb.settings import Settings
+from llmlb.types import Api, Endpoint
 
+log = structlog.get_logger()
 
-_ROUTE_MISSING = frozenset({404, 405, 501})
+_TO_ENDPOINT = ("content-type", "accept", "traceparent", "tracestate", INSTANCE_HEADER)
+"""Of the client's headers, what every endpoint gets to see. Never a credential."""
+
+_NO_INFERENCE = frozenset({Api.COUNT_TOKENS})
+"""Says nothing of how fast an endpoint answers, and costs no tokens."""
 
 
 @dataclass(slots=True)
-class Trail:
-    """The attempts of one exchange, in their order."""
+class Attempts:
+    """Gives one endpoint its chance, and tells the house how it went."""
 
-    model: str = ""
-    route: str = ""
-    """The path that was asked for, if not every engine has it."""
-    attempts: int = 0
-    waited_s: float = 0.0
-    committed: bool = False
-    """Something has reached the client."""
-    arrival: int | None = None
-    """The place in line, which the exchange keeps however often it asks."""
-    excluded: set[EndpointId] = field(default_factory=set)
-    faults: list[UpstreamFault] = field(default_factory=list)
+    house: House
+    client: UpstreamClient
+    _unmetered: set[tuple[str, str]] = field(default_factory=set)
+    """Endpoints (id, URL) that refuse to be asked for usage; bounded by their number."""
 
-    def failed(self, lease: Lease, fault: UpstreamFault) -> None:
-        """The endpoint of *lease* failed before anything reached the client."""
-        self.arrival = lease.arrival
-        self.excluded.add(lease.endpoint.id)
-        self.faults.append(fault)
+    async def run(
+        self,
+        lease: Lease,
+        request: InferenceRequest,
+        inbound: Inbound,
+        downstream: Downstream,
+        trail: Trail,
+    ) -> None:
+        """One attempt. Raises UpstreamFault, EndpointRefusal, PeerGone, and what `call_to` does."""
+        endpoint = lease.endpoint
+        trail.attempts += 1
+        trail.served = lease.model
 
-    @property
-    def hopeless(self) -> bool:
-        """Two endpoints failed alike in a way that the request may have caused."""
-        suspects = [key for fault in self.faults if (key := _likeness(fault)) is not None]
-        return len(suspects) > len(set(suspects))
+        def remember(response_id: str) -> None:
+            if request.remembered:
+                self.house.response_made(response_id, endpoint, owner=None)
 
-    def headers(self, endpoint: Endpoint | None = None) -> Headers:
-        """What the client is told of its way: endpoint, attempts, time in line."""
-        queue_ms = round(self.waited_s * 1000)
-        told = [("x-llmlb-queue-ms", str(queue_ms)), ("x-llmlb-attempts", str(self.attempts))]
-        if endpoint is not None:
-            told.insert(0, ("x-llmlb-endpoint", _header_text(endpoint.name)))
-        if queue_ms > 0:
-            told += [("x-queue-status", "queued"), ("x-queue-wait-ms", str(queue_ms))]
-        return tuple(told)
+        asked = request.call_to(endpoint, lease.model, trail.model, remember)
+        relay = Relay(
+            self.client,
+            endpoint,
+            asked,
+            downstream,
+            patience_with(endpoint, self.house.settings),
+            outgoing=outgoing(inbound, asked),
+            own_headers=(
+                ("x-request-id", inbound.request_id),
+                *trail.headers(endpoint),
+                *_notes(asked),
+            ),
+            metered=(endpoint.id, endpoint.base_url) not in self._unmetered,
+        )
+        started_s = trio.current_time()
+        failure: UpstreamFault | None = None
+        try:
+            await self._relayed(relay)
+        except EndpointRefusal:
+            lease.outcome = Outcome.REFUSED
+            raise
+        except UpstreamFault as fault:
+            lease.outcome = Outcome.FAILED
+            failure = fault
+        finally:
+            if relay.delivered_at_s is not None:
+                lease.outcome = Outcome.SUCCEEDED  # also if the client left the moment it had all
+            trail.committed = relay.committed
+            self._account(lease, request, relay, started_s)
+        if failure is None:
+            return
+        if relay.committed:
+            lease.release()  # a client that does not read holds up no endpoint
+            await relay.end_with(as_error(failure))
+        raise failure
 
-    def error(self) -> LbError:
-        """What the client is told when no endpoint is left to try."""
-        statuses = {fault.status for fault in self.faults}
-        if statuses == {429}:
-            told = [f.retry_after_s for f in self.faults if f.retry_after_s is not None]
-            return UpstreamRateLimited(
-                "Every endpoint of this model is rate limited.",
-                retry_after_s=max(1, math.ceil(min(told))) if told else None,
+    async def _relayed(self, relay: Relay) -> None:
+        """Run *relay*, a second time if its endpoint cannot be asked for usage."""
+        try:
+            await relay.run()
+        except UsageRefused:
+            relay.metered = False
+        else:
+            return
+        self._unmetered.add((relay.endpoint.id, relay.endpoint.base_url))
+        await relay.run()
+
+    def _account(
+        self, lease: Lease, request: InferenceRequest, relay: Relay, started_s: float
+    ) -> None:
+        """Tell what became of the attempt. Synchronous: it runs while being cancelled, too."""
+        if request.api in _NO_INFERENCE:
+            return
+        first_s = relay.first_token_at_s
+        ended_s = trio.current_time() if relay.delivered_at_s is None else relay.delivered_at_s
+        self.house.finished(
+            lease.endpoint,
+            FinishedRequest(
+                endpoint_id=lease.endpoint.id,
+                model=lease.model,
+                api=request.api,
+                outcome=lease.outcome,
+                finished_at=self.house.world.now(),
+                duration_ms=(ended_s - started_s - relay.client_s) * 1000,
+                time_to_first_token_ms=None if first_s is None else (first_s - started_s) * 1000,
+                usage=relay.usage,
+            ),
+        )
+
+    def look_into(self, endpoint: Endpoint, fault: UpstreamFault) -> None:
+        """Let the probes find out what *fault* says of the endpoint."""
+        log.warning(
+            "an endpoint failed a request",
+            endpoint=endpoint.name,
+            kind=fault.kind.value,
+            reason=str(fault),
+        )
+        if fault.status in (401, 403):
+            self.house.refused_us(
+                endpoint, f"It refuses our key for inference (HTTP {fault.status})."
             )
-        if self.route and statuses <= _ROUTE_MISSING:
-            return UnsupportedCapability(f"No endpoint of '{self.model}' serves {self.route}.")
-        if statuses == {404}:
-            return ModelNotFound(self.model)
-        return _error_of(self.faults)
+        elif fault.status == 404:
+            self.house.suspect(endpoint, resync=True)
+        elif fault.status is None:
+            self.house.suspect(endpoint)
 
 
-def _error_of(faults: Sequence[UpstreamFault]) -> LbError:
-    """The last fault, in the words of our own errors."""
-    last = faults[-1]
-    if last.status in (401, 403):
-        return UpstreamError("The endpoint refuses the key that is configured for it.")
-    if all(fault.kind is FaultKind.UNREACHABLE for fault in faults):
-        return UpstreamUnreachable(f"No endpoint could be reached: {last}")
-    if last.kind is FaultKind.TIMEOUT:
-        return UpstreamTimeout(str(last))
-    return UpstreamError(str(last))
+def patience_with(endpoint: Endpoint, settings: Settings) -> Patience:
+    """How long *endpoint* may take."""
+    return Patience(
+        whole_s=endpoint.inference_timeout_s,
+        first_token_s=max(settings.first_token_timeout_s, endpoint.inference_timeout_s),
+        token_gap_s=settings.token_gap_timeout_s,
+        stream_s=settings.stream_timeout_s,
+    )
 
 
-def _likeness(fault: UpstreamFault) -> str | None:
-    """What makes two faults alike; None for those that no request can cause."""
-    match fault.kind:
-        case FaultKind.BAD_STATUS:
-            return str(fault) if fault.status in _REQUEST_MAY_BE_POISON else None
-        case FaultKind.BAD_ANSWER:
-            return str(fault)
-        case FaultKind.DISCONNECTED:
-            return fault.kind.value
-        case FaultKind.UNREACHABLE | FaultKind.TIMEOUT:
-            return None
+def outgoing(inbound: Inbound, asked: Call) -> Headers:
+    """The headers of *asked* that come from the client, or stand for what it sent."""
+    names = (*_TO_ENDPOINT, *asked.passed_on)
+    passed = {name: inbound.headers[name] for name in names if name in inbound.headers}
+    if asked.body is None:
+        passed.pop("content-type", None)
+    elif asked.content_type is not None:
+        passed["content-type"] = asked.content_type
+    return (*passed.items(), ("x-request-id", inbound.request_id))
 
 
-def _header_text(text: str) -> str:
-    """*text* as a header value: printable ASCII as it is, the rest percent-encoded."""
-    return quote(text, safe=" !\"#$&'()*+,/:;<=>?@[\\]^`{|}~")
+def _notes(asked: Call) -> Headers:
+    """What the client is told of what could not be passed on."""
+    return (("x-llmlb-notes", "; ".join(asked.notes)),) if asked.notes else ()

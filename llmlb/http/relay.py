@@ -13,8 +13,10 @@ from llmlb.accounting import Usage
 from llmlb.errors import LbError, UpstreamError, UpstreamTimeout
 from llmlb.http.dialect import Meter, Translator
 from llmlb.http.downstream import Downstream, Head, Headers, PeerGone
-from llmlb.http.openai.request import InferenceRequest
+from llmlb.http.inference import Call
+from llmlb.http.members import renaming
 from llmlb.http.refusal import refusal_of
+from llmlb.http.splicing import edited
 from llmlb.http.sse import EventScanner, Piece
 from llmlb.http.upstream.client import UpstreamClient, UpstreamResponse
 from llmlb.http.upstream.faults import FaultKind, UpstreamFault
@@ -54,7 +56,7 @@ class Relay:
 
     client: UpstreamClient
     endpoint: Endpoint
-    request: InferenceRequest
+    asked: Call
     downstream: Downstream
     patience: Patience
     outgoing: Headers
@@ -74,20 +76,23 @@ class Relay:
     _budget: trio.CancelScope = field(init=False)
     _end_s: float = field(init=False)
     _meter: Meter = field(init=False)
+    _scanner: EventScanner = field(init=False)
     _plain_usage: Usage = field(default_factory=Usage, init=False)
 
     def __post_init__(self) -> None:
-        self._meter = self.request.dialect.meter(self.request.choices)
+        dialect = self.asked.dialect
+        self._meter = dialect.meter(self.asked.choices)
+        self._scanner = EventScanner(dialect.event_limit_bytes)
 
     @property
     def usage(self) -> Usage:
         """The tokens counted so far, as the endpoint told."""
-        return self._meter.usage if self.request.stream else self._plain_usage
+        return self._meter.usage if self.asked.stream else self._plain_usage
 
     @property
     def _added_usage(self) -> bool:
         """Whether the usage at the end of the stream was our wish, not the client's."""
-        return self.request.stream and self.metered and not self.request.asks_for_usage
+        return self.metered and self.asked.metered_body is not None
 
     async def run(self) -> None:
         """Relay the whole answer.
@@ -108,7 +113,7 @@ class Relay:
     @property
     def _limit_s(self) -> float:
         """How long the endpoint may take to say anything."""
-        if not self.request.stream:
+        if not self.asked.stream:
             return self.patience.whole_s
         return min(self.patience.first_token_s, self.patience.stream_s)
 
@@ -124,13 +129,14 @@ class Relay:
         self._budget.deadline, self._sending = now_s + left_s, False
 
     async def _call(self) -> None:
-        body = self.request.metered_body if self.metered else self.request.body
+        asked = self.asked
+        body = asked.metered_body if self._added_usage else asked.body
         async with self.client.call(
-            self.endpoint, "POST", self.request.path, headers=self.outgoing, body=body
+            self.endpoint, asked.method, asked.path, headers=self.outgoing, body=body
         ) as response:
             if response.status // 100 != 2:
                 raise await refusal_of(response, self.endpoint, added_usage=self._added_usage)
-            if not self.request.stream:
+            if not self.asked.stream:
                 await self._pass_plain(response)
                 return
             content_type = response.headers.get("content-type", "").lower()
@@ -150,12 +156,14 @@ class Relay:
             if len(held) > PLAIN_LIMIT_BYTES:
                 break
         else:
-            whole, self._plain_usage = self.request.dialect.answer(bytes(held))
+            whole, self._plain_usage = self.asked.dialect.answer(bytes(held))
+            if self.asked.named is not None:
+                whole = edited(whole, renaming(whole, "model", self.asked.named))
             await self._begin(response, length=len(whole))
             await self._send(whole)
             self.delivered_at_s = self.clock()
             return
-        if self.request.dialect.translator() is not None:
+        if self.asked.dialect.translator() is not None:
             raise UpstreamFault(
                 FaultKind.BAD_ANSWER, "The endpoint's answer is too large to be translated."
             )
@@ -182,8 +190,8 @@ class Relay:
     # -- a stream: withheld until it says something, then passed on as it comes
 
     async def _pass_stream(self, response: UpstreamResponse) -> None:
-        dialect, meter = self.request.dialect, self._meter
-        scanner, translator = EventScanner(dialect.event_limit_bytes), dialect.translator()
+        meter, scanner = self._meter, self._scanner
+        translator = self.asked.dialect.translator()
         withheld = bytearray()
         chunks = response.chunks()
         async for chunk in chunks:
@@ -201,7 +209,8 @@ class Relay:
                 await self._send(ready)
             if meter.done or meter.error is not None:
                 break
-            if b"data:" in ready:  # a comment keeps a connection alive, but says nothing
+            # A comment keeps a connection alive, but says nothing.
+            if b"data:" in ready or scanner.gathering:
                 gap_ends_s = self.clock() + self.patience.token_gap_s
                 self._budget.deadline = min(self._end_s, gap_ends_s)
         self._refuse_half_a_stream()
@@ -227,15 +236,16 @@ class Relay:
     async def end_with(self, error: LbError) -> None:
         """After the commit point: end the answer with *error*, in the stream's own dialect.
 
-        Never `[DONE]`: that would call it complete. Plain bodies are cut off.
+        Never `[DONE]`: that would call it complete. Plain bodies are cut off, and so is an event
+        of which a part has been sent: nothing that came after it could be read.
         """
-        if self.request.stream:
-            await self.downstream.send(self.request.dialect.error_event(error))
+        if self.asked.stream and not self._scanner.inside_long:
+            await self.downstream.send(self.asked.dialect.error_event(error))
         else:
             self.downstream.abort()
 
     def _too_slow(self) -> str:
-        if not self.request.stream:
+        if not self.asked.stream:
             return f"The endpoint did not answer within {self.patience.whole_s:g} s."
         if not self.committed:
             return f"The endpoint said nothing within {self._limit_s:g} s."

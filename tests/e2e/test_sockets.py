@@ -62,6 +62,17 @@ def test_credentials_stay_where_they_belong(behind: Balancer, stub: Stub) -> Non
         assert stub.call("cut").headers["authorization"] == "Bearer up"
 
 
+def test_a_body_that_comes_after_its_answer_leaves_the_connection_usable(
+    behind: Balancer,
+) -> None:
+    head = b"POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n"
+    with connect(behind) as client:
+        for _ in range(3):
+            client.sendall(head)
+            assert _read_all(client, b"There is no route").startswith(b"HTTP/1.1 404")
+            client.sendall(b"x" * 100_000)
+
+
 @pytest.mark.parametrize(("model", "stream"), [("prefill", True), ("prefill", False)])
 def test_a_client_that_leaves_during_prefill_takes_the_upstream_call_with_it(
     behind: Balancer, stub: Stub, model: str, stream: bool

@@ -74,7 +74,7 @@ async def test_an_unknown_model_is_404_at_once(scene: Scene) -> None:
     assert trio.current_time() == 0
 
 
-@pytest.mark.parametrize("model", ["Tiny", " tiny", "tiny:latest", "tin", "tiny\u0000"])
+@pytest.mark.parametrize("model", ["Tiny", " tiny", "tiny:8b", "tin", "tiny\u0000"])
 async def test_only_the_exact_name_is_sent_to_an_endpoint(scene: Scene, model: str) -> None:
     await scene.endpoint("a")
 

@@ -64,6 +64,7 @@ FROM_ENDPOINT = {
     "access-control-allow-origin": "*",
     "x-request-id": "theirs",
     "x-llmlb-endpoint": "forged",
+    "x-llmlb-model": "forged",
     "x-llmlb-attempts": "99",
     "content-length": "5",
     "content-encoding": "identity",
@@ -98,6 +99,7 @@ async def test_of_an_endpoints_headers_a_client_sees_only_the_allowed(
         "retry-after": "3",
         "x-request-id": "req-1",
         "x-llmlb-endpoint": "a",
+        "x-llmlb-model": "tiny",
         "x-llmlb-attempts": "1",
         "x-llmlb-queue-ms": "0",
     }

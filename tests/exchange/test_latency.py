@@ -109,6 +109,16 @@ async def test_each_model_and_api_of_an_endpoint_has_a_latency_of_its_own(scene:
             assert standing.latency_ms == pytest.approx(seconds * 1000)
 
 
+async def test_latency_and_totals_are_kept_under_the_endpoints_own_id(scene: Scene) -> None:
+    await scene.endpoint("a", "tiny:latest")
+    scene.on("a", replies(json_answer(completion()), after_s=1.0))
+    await scene.ask(chat("tiny"))
+    await scene.settle()
+
+    assert scene.standing("a", "tiny") is None
+    assert scene.standing("a", "tiny:latest") is not None
+
+
 async def test_the_time_to_the_first_token_is_not_the_latency(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,12 +75,47 @@ async def test_a_model_that_cannot_do_it_is_a_400_and_nothing_is_sent(
     assert scene.requests() == []
 
 
-@pytest.mark.parametrize(
-    ("api", "fields"), [(IMAGES, {"stream": True}), (SPEECH, {"stream_format": "sse"})]
+MADE = b'data: {"type":"image_generation.completed","b64_json":"AAAA"}\n\n'
+SPOKEN = (
+    b'data: {"type":"speech.audio.delta","audio":"AAAA"}\n\ndata: {"type":"speech.audio.done"}\n\n'
 )
-async def test_streams_of_events_are_not_built_yet(
-    scene: Scene, api: Api, fields: dict[str, Any]
+
+
+@pytest.mark.parametrize(
+    ("api", "fields", "stream"),
+    [(IMAGES, {"stream": True}, MADE), (SPEECH, {"stream_format": "sse"}, SPOKEN)],
+)
+async def test_streams_of_events_are_passed_on(
+    scene: Scene, api: Api, fields: dict[str, Any], stream: bytes
 ) -> None:
     await scene.endpoint("a")
+    scene.on("a", Answer(200, {"content-type": "text/event-stream"}, [stream]), api)
     answer = await scene.ask(asks(**fields), api=api)
-    assert (answer.status, answer.error["code"]) == (501, "not_implemented")
+    assert (answer.status, answer.body) == (200, stream)
+
+
+HALF_AN_IMAGE = b'data: {"type":"image_generation.completed","b64_json":"' + b"A" * 100_000
+
+
+async def test_an_image_that_breaks_off_in_its_middle_is_cut(scene: Scene) -> None:
+    await scene.endpoint("a")
+    stream = Answer(200, {"content-type": "text/event-stream"}, [HALF_AN_IMAGE, disconnected()])
+    scene.on("a", stream, IMAGES)
+    client = FakeDownstream()
+    answer = await scene.ask(asks(stream=True), client, api=IMAGES)
+    assert client.aborted
+    assert b"error" not in answer.body  # it would be read as a part of the image
+    await scene.settle()
+    assert not scene.leases
+
+
+async def test_a_large_image_may_take_its_time(scene: Scene) -> None:
+    await scene.endpoint("a", inference_timeout_s=1000)
+    pieces: list[Any] = [HALF_AN_IMAGE]
+    for _ in range(4):
+        pieces += [100.0, b"A" * 70_000]  # the gap between two tokens may be 120 s
+    stream = Answer(200, {"content-type": "text/event-stream"}, [*pieces, b'"}\n\n'])
+    scene.on("a", stream, IMAGES)
+    answer = await scene.ask(asks(stream=True), api=IMAGES)
+    assert answer.body.endswith(b'AAAA"}\n\n')
+    assert answer.status == 200

@@ -63,6 +63,41 @@ async def test_a_streamed_response_is_passed_on_event_by_event(scene: Scene) -> 
     assert scene.totals("a") == Totals(1, 1, 0, 0, 5, 2, 7, scene.totals("a").total_duration_ms)
 
 
+async def test_events_that_repeat_long_instructions_and_a_long_output_are_passed_on_whole(
+    scene: Scene,
+) -> None:
+    await scene.endpoint("a")
+    long = "x" * 300_000
+    created = event("response.created", response={"status": "in_progress", "instructions": long})
+    end = event("response.completed", response={**WHOLE, "instructions": long})
+    cut = [end[:1000], end[1000:200_000], end[200_000:]]
+    scene.on("a", streams(created, *BEGUN[1:], *cut), RESPONSES)
+    answer = await scene.ask(asks(stream=True), api=RESPONSES)
+    assert answer.body == b"".join([created, *BEGUN[1:], end])
+    await scene.settle()
+    assert scene.totals("a").total_tokens == 7
+
+
+@pytest.mark.parametrize("status", ["queued", "incomplete"])
+async def test_an_answer_without_output_yet_or_ever_is_passed_on(scene: Scene, status: str) -> None:
+    await scene.endpoint("a")
+    answered = {"id": "resp_1", "object": "response", "status": status, "output": []}
+    scene.on("a", json_answer(answered), RESPONSES)
+    answer = await scene.ask(asks(), api=RESPONSES)
+    assert (answer.status, answer.json) == (200, answered)
+
+
+async def test_a_plain_response_that_failed_is_the_next_endpoints(scene: Scene) -> None:
+    await scene.endpoint("a")
+    await scene.endpoint("b")
+    failed = {"status": "failed", "output": [], "error": {"message": "no memory"}}
+    scene.on("a", json_answer(failed), RESPONSES)
+    scene.on("b", json_answer(WHOLE), RESPONSES)
+    answer = await scene.ask(asks(), api=RESPONSES)
+    assert (answer.status, answer.json) == (200, WHOLE)
+    assert answer.headers["x-llmlb-attempts"] == "2"
+
+
 async def test_one_that_fails_before_it_says_anything_is_the_next_endpoints(scene: Scene) -> None:
     await scene.endpoint("a")
     await scene.endpoint("b")
@@ -84,20 +119,6 @@ async def test_one_that_breaks_later_ends_with_an_error_in_its_own_dialect(scene
     assert kind == b"event: error"
     told = json.loads(data.removeprefix(b"data: "))
     assert (told["type"], told["code"]) == ("error", "upstream_error")
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [("previous_response_id", "resp_1"), ("conversation", "conv_1"), ("background", True)],
-)
-async def test_what_needs_an_earlier_response_says_that_it_is_not_built(
-    scene: Scene, field: str, value: object
-) -> None:
-    await scene.endpoint("a")
-    answer = await scene.ask(asks(**{field: value}), api=RESPONSES)
-    assert (answer.status, answer.error["code"]) == (501, "not_implemented")
-    assert answer.error["param"] == field
-    assert scene.requests() == []
 
 
 @pytest.mark.parametrize("status", [404, 405, 501])

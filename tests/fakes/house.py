@@ -44,6 +44,11 @@ PATHS = {
     Api.MESSAGES: "/v1/messages",
     Api.IMAGE_GENERATIONS: "/v1/images/generations",
     Api.SPEECH: "/v1/audio/speech",
+    Api.TRANSCRIPTION: "/v1/audio/transcriptions",
+    Api.TRANSLATION: "/v1/audio/translations",
+    Api.IMAGE_EDIT: "/v1/images/edits",
+    Api.IMAGE_VARIATION: "/v1/images/variations",
+    Api.COUNT_TOKENS: "/v1/messages/count_tokens",
 }
 
 
@@ -135,7 +140,9 @@ class Scene:
         return [
             call
             for call in self.upstream.calls
-            if call.path in PATHS.values() and (name is None or call.endpoint.base_url == url(name))
+            if call.path in PATHS.values()
+            and call.body != b"{}"  # only a question whether the route exists
+            and (name is None or call.endpoint.base_url == url(name))
         ]
 
     @property

@@ -11,14 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmlb.errors import InvalidJson, InvalidRequest, LbError, MissingField
-from llmlb.http.openai.request import InferenceRequest, parse_request
+from llmlb.http.openai.request import JsonRequest, parse_request
+from llmlb.http.splicing import edited
 from llmlb.types import Api
 
 CHAT, COMPLETIONS, EMBEDDINGS = Api.CHAT_COMPLETIONS, Api.COMPLETIONS, Api.EMBEDDINGS
 
 
-def parsed(body: bytes | str, api: Api = CHAT) -> InferenceRequest:
+def parsed(body: bytes | str, api: Api = CHAT) -> JsonRequest:
     return parse_request(api, "/v1/x", body.encode() if isinstance(body, str) else body)
+
+
+def metered(request: JsonRequest) -> bytes:
+    """The body as it is sent to an endpoint that is asked for usage."""
+    return edited(request.body, request.asking_for_usage)
 
 
 def refusal(body: bytes | str) -> LbError:
@@ -112,8 +118,7 @@ def test_a_plain_request_is_left_alone(stream: str) -> None:
     request = parsed(f'{{"model": "m", "stream": {stream}, "stream_options": {{}}}}')
 
     assert not request.stream
-    assert request.metered_body is request.body
-    assert not request.asks_for_usage
+    assert metered(request) is request.body
 
 
 def test_the_last_of_two_models_counts_as_everywhere() -> None:
@@ -123,7 +128,7 @@ def test_the_last_of_two_models_counts_as_everywhere() -> None:
 def test_embeddings_are_never_streamed() -> None:
     request = parsed('{"model": "m", "stream": true}', EMBEDDINGS)
     assert not request.stream
-    assert request.metered_body is request.body
+    assert metered(request) is request.body
 
 
 @pytest.mark.parametrize(
@@ -169,47 +174,47 @@ def test_usage_is_asked_for_without_touching_the_rest(body: bytes) -> None:
     request = parsed(body)
 
     added = b'"stream_options":{"include_usage":true},'
-    assert request.metered_body.replace(added, b"", 1) == request.body == body
-    assert json.loads(request.metered_body)["stream_options"] == {"include_usage": True}
-    assert not request.asks_for_usage
+    assert metered(request).replace(added, b"", 1) == request.body == body
+    assert json.loads(metered(request))["stream_options"] == {"include_usage": True}
+    assert request.asking_for_usage
 
 
 def test_whoever_asks_for_usage_is_left_alone() -> None:
     request = parsed('{"model":"m","stream":true,"stream_options":{"include_usage":true}}')
-    assert request.metered_body is request.body
-    assert request.asks_for_usage
+    assert metered(request) is request.body
+    assert not request.asking_for_usage
 
 
 @pytest.mark.parametrize("options", ['"yes"', "1", "[]", "true", "0", "false", '""'])
 def test_options_that_are_none_are_the_endpoints_to_refuse(options: str) -> None:
     request = parsed(f'{{"model":"m","stream":true,"stream_options":{options}}}')
-    assert request.metered_body is request.body
+    assert metered(request) is request.body
 
 
 @pytest.mark.parametrize("usage", ["false", "null", "0", '"no"'])
 def test_a_client_that_declines_usage_does_not_get_it(usage: str) -> None:
     body = f'{{"model":"m","stream":true,"stream_options":{{"include_usage":{usage},"a":1}}}}'
     request = parsed(body)
-    assert json.loads(request.metered_body)["stream_options"] == {"include_usage": True, "a": 1}
-    assert not request.asks_for_usage
+    assert json.loads(metered(request))["stream_options"] == {"include_usage": True, "a": 1}
+    assert request.asking_for_usage
 
 
 def test_a_null_of_options_is_replaced() -> None:
     request = parsed('{"model":"m","stream_options":null,"stream":true}')
-    assert json.loads(request.metered_body)["stream_options"] == {"include_usage": True}
-    assert not request.asks_for_usage
+    assert json.loads(metered(request))["stream_options"] == {"include_usage": True}
+    assert request.asking_for_usage
 
 
 def test_an_escaped_name_is_the_same_name() -> None:
     request = parsed('{"model":"m","stream":true,"stream\\u005foptions":{"a":1}}')
-    assert json.loads(request.metered_body)["stream_options"] == {"include_usage": True, "a": 1}
+    assert json.loads(metered(request))["stream_options"] == {"include_usage": True, "a": 1}
     request = parsed('{"model":"m","stream":true,"stream\\u005foptions":null}')
-    assert json.loads(request.metered_body)["stream_options"] == {"include_usage": True}
+    assert json.loads(metered(request))["stream_options"] == {"include_usage": True}
 
 
 def test_text_that_looks_like_options_is_text() -> None:
     body = json.dumps({"model": "m", "stream": True, "x": '"stream_options"'})
-    assert json.loads(parsed(body).metered_body) == {
+    assert json.loads(metered(parsed(body))) == {
         **json.loads(body),
         "stream_options": {"include_usage": True},
     }
@@ -217,7 +222,7 @@ def test_text_that_looks_like_options_is_text() -> None:
 
 def test_options_inside_something_else_are_no_options() -> None:
     body = json.dumps({"model": "m", "stream": True, "x": {"stream_options": {"a": 1}}})
-    assert json.loads(parsed(body).metered_body) == {
+    assert json.loads(metered(parsed(body))) == {
         **json.loads(body),
         "stream_options": {"include_usage": True},
     }
@@ -234,8 +239,8 @@ def test_no_number_breaks_the_parser(number: str, options: str) -> None:
     except LbError:
         return
     assert number.encode() in request.body
-    assert number.encode() in request.metered_body or number == "1e-999"
-    assert b"Infinity" not in request.metered_body or number == "-Infinity"
+    assert number.encode() in metered(request) or number == "1e-999"
+    assert b"Infinity" not in metered(request) or number == "-Infinity"
 
 
 json_values = st.recursive(
@@ -286,15 +291,17 @@ def test_a_metered_body_is_the_same_object_and_asks_for_usage(
     streamed = api not in (EMBEDDINGS, Api.RERANK)
     assert request.stream == (whole.get("stream") is True and streamed)
     if not request.stream or api is Api.RESPONSES:
-        assert request.metered_body == body
+        assert metered(request) == body
         return
     expected = {**(whole.get("stream_options") or {}), "include_usage": True}
-    assert json.loads(request.metered_body) == {**whole, "stream_options": expected}
-    assert request.asks_for_usage == (request.metered_body == body)
+    assert json.loads(metered(request)) == {**whole, "stream_options": expected}
+    assert (not request.asking_for_usage) == (metered(request) == body)
 
 
 def test_a_number_of_choices_is_never_a_burden() -> None:
-    assert parsed('{"model":"m","n":999999999999999999999999}').choices > 10**20
+    assert parsed('{"model":"m","n":999999999999999999999999}').choices == 10_000
+    prompts = json.dumps({"model": "m", "n": 9999, "prompt": ["a"] * 9})
+    assert parsed(prompts, COMPLETIONS).choices == 10_000
     assert math.isfinite(parsed('{"model":"m","n":1e30}').choices)
 
 

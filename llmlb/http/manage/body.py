@@ -9,6 +9,7 @@ from quart.wrappers import Request
 
 from llmlb.errors import InvalidJson, InvalidRequest, LbError, MissingField
 from llmlb.forms import Fault, Form, problems
+from llmlb.http.inbound import read_body
 
 F = TypeVar("F", bound=Form)
 
@@ -25,10 +26,10 @@ _ERRORS: dict[Fault, type[LbError]] = {
 async def read_form(form: type[F], request: Request) -> F:
     """The body of *request*, whatever content type it claims, as a *form*.
 
-    The connection bounds its size and time. Raises like `parse_body`.
+    Raises like `read_body` and `parse_body`.
     """
-    # asked for as bytes, so not a str
-    return parse_body(form, cast("bytes", await request.get_data(cache=False, as_text=False)))
+    # no management route takes a form, so the body is no form
+    return parse_body(form, cast("bytes", await read_body(request)))
 
 
 def parse_body(form: type[F], raw: bytes) -> F:

@@ -70,10 +70,16 @@ def endpoint_json(endpoint: Endpoint, figures: Figures) -> JsonObject:
         "error_count": endpoint.error_count,
         "registered_at": _instant(endpoint.registered_at),
         "notes": endpoint.notes,
+        "native_apis": sorted(endpoint.native_apis),
         "device_info": _device_json(endpoint.device_info),
         "device_note": endpoint.device_note,
         "has_api_key": endpoint.api_key is not None,
         "extra_header_names": [name for name, _ in endpoint.extra_headers],
+        "model_aliases": dict(endpoint.model_aliases),
+        "model_capabilities": {
+            model_id: sorted(c.value for c in capabilities)
+            for model_id, capabilities in endpoint.model_capabilities
+        },
         "declared": endpoint.declared,
         "inflight": figures.inflight(endpoint),
         "drained": figures.drained(endpoint),

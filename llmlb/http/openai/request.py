@@ -1,26 +1,40 @@
-"""What of an inference request decides its way; the rest of the body is the endpoint's."""
+"""What of a JSON inference request decides its way; the rest of the body is the endpoint's."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
-from llmlb.errors import InvalidJson, InvalidRequest, LbError, MissingField, NotImplementedYet
-from llmlb.http.dialect import Dialect
-from llmlb.http.openai.dialects import DIALECTS
-from llmlb.types import Api
+from llmlb.errors import InvalidJson, InvalidRequest, LbError, MissingField
+from llmlb.http.inference import Call, Remember
+from llmlb.http.members import renaming, values_of
+from llmlb.http.openai.dialects import dialect_for
+from llmlb.http.openai.stored import CONVERSATION, RESPONSE
+from llmlb.http.splicing import Edit, spliced
+from llmlb.types import Api, Capability, Endpoint, EndpointId
 
-_NEVER_STREAMED = frozenset({Api.EMBEDDINGS, Api.RERANK, Api.IMAGE_GENERATIONS, Api.SPEECH})
-
-_STREAMED_ELSEWHERE = frozenset({Api.IMAGE_GENERATIONS, Api.SPEECH})
-"""Their streams have events of their own, which are not relayed yet."""
+_NEVER_STREAMED = frozenset({Api.EMBEDDINGS, Api.RERANK})
 
 _COUNTED_ON_REQUEST = frozenset({Api.CHAT_COMPLETIONS, Api.COMPLETIONS})
 """Their streams tell the usage only to those who ask for it."""
+
+_SEVERAL_CHOICES = frozenset({Api.CHAT_COMPLETIONS, Api.COMPLETIONS, Api.IMAGE_GENERATIONS})
+
+_MOST_CHOICES = 10_000
+"""Beyond any engine's limit; so many are followed to their ends."""
+
+_NEEDS = {
+    Api.IMAGE_GENERATIONS: Capability.IMAGE_GENERATION,
+    Api.SPEECH: Capability.AUDIO_SPEECH,
+}
+
+_NOTHING: Mapping[str, object] = MappingProxyType({})
 
 _INCLUDE_USAGE = b'"stream_options":{"include_usage":true},'
 
@@ -37,13 +51,13 @@ class _Routed(BaseModel):
     prompt: Any = None
     previous_response_id: Any = None
     conversation: Any = None
-    background: Any = None
+    store: Any = None
     stream_format: Any = None
 
 
 @dataclass(frozen=True, slots=True)
-class InferenceRequest:
-    """One inference request, ready to be sent to any endpoint that has the model."""
+class JsonRequest:
+    """One inference request with a JSON body."""
 
     api: Api
     path: str
@@ -53,20 +67,40 @@ class InferenceRequest:
     """How many choices the answer will have."""
     body: bytes
     """As the client sent it."""
-    metered_body: bytes
-    """The same, asking for usage at the end of the stream as well."""
-    dialect: Dialect
-    """How the route answers."""
-    notes: tuple[str, ...] = ()
-    """What had to be left out, each in a few ASCII words."""
+    asking_for_usage: tuple[Edit, ...] = ()
+    """What makes it ask for usage at the end of the stream, if it does not."""
+    goes_on_from: Mapping[str, object] = field(default_factory=lambda: _NOTHING)
+    """Fields that name what an endpoint keeps, as the client sent them: not judged yet."""
+    remembered: bool = False
 
     @property
-    def asks_for_usage(self) -> bool:
-        """Whether the client itself wants the usage chunk of its stream."""
-        return self.stream and self.body is self.metered_body
+    def needs(self) -> frozenset[Capability]:
+        need = _NEEDS.get(self.api)
+        return frozenset() if need is None else frozenset({need})
+
+    def beyond(self, offering: Iterable[Endpoint]) -> frozenset[EndpointId]:  # noqa: ARG002
+        return frozenset()
+
+    def call_to(
+        self,
+        endpoint: Endpoint,  # noqa: ARG002 - the same for every endpoint
+        model: str,
+        named: str,
+        remember: Remember,
+    ) -> Call:
+        names = [] if model == self.model else renaming(self.body, "model", model)
+        return Call(
+            self.path,
+            dialect_for(self.api, remember),
+            spliced(self.body, names),
+            spliced(self.body, [*names, *usage]) if (usage := self.asking_for_usage) else None,
+            stream=self.stream,
+            choices=self.choices,
+            named=named if names and self.api is not Api.SPEECH else None,
+        )
 
 
-def parse_request(api: Api, path: str, body: bytes) -> InferenceRequest:
+def parse_request(api: Api, path: str, body: bytes) -> JsonRequest:
     """Read what routing needs of *body*. Raises InvalidJson, MissingField, InvalidRequest."""
     try:
         routed = _Routed.model_validate_json(body)
@@ -74,21 +108,28 @@ def parse_request(api: Api, path: str, body: bytes) -> InferenceRequest:
         raise _refusal(error) from None
     if b"NaN" in body or b"Infinity" in body:
         _refuse_not_a_number(body)
-    if api is Api.RESPONSES:
-        _refuse_state(routed)
-    if api in _STREAMED_ELSEWHERE and (routed.stream or routed.stream_format == "sse"):
-        raise NotImplementedYet(f"{path} is not streamed as events yet.", param="stream")
-    stream = bool(routed.stream) and api not in _NEVER_STREAMED
-    return InferenceRequest(
+    stream = _streams(api, routed)
+    return JsonRequest(
         api=api,
         path=path,
         model=routed.model,
         stream=stream,
         choices=_choices(api, routed),
         body=body,
-        metered_body=_with_usage(body, routed) if stream and api in _COUNTED_ON_REQUEST else body,
-        dialect=DIALECTS[api],
+        asking_for_usage=_for_usage(body, routed) if stream and api in _COUNTED_ON_REQUEST else (),
+        goes_on_from=_named_in(routed) if api is Api.RESPONSES else _NOTHING,
+        remembered=api is Api.RESPONSES and routed.store is not False,
     )
+
+
+def _named_in(routed: _Routed) -> Mapping[str, object]:
+    return {RESPONSE: routed.previous_response_id, CONVERSATION: routed.conversation}
+
+
+def _streams(api: Api, routed: _Routed) -> bool:
+    if api is Api.SPEECH:
+        return bool(routed.stream_format == "sse")
+    return bool(routed.stream) and api not in _NEVER_STREAMED
 
 
 def _refuse_not_a_number(body: bytes) -> None:
@@ -97,16 +138,6 @@ def _refuse_not_a_number(body: bytes) -> None:
         from_json(body, allow_inf_nan=False)
     except ValueError as error:
         raise InvalidJson(f"The request body is not valid JSON: {error}.") from None
-
-
-def _refuse_state(routed: _Routed) -> None:
-    """Raise NotImplementedYet for what only the endpoint of an earlier response could answer."""
-    for field in ("previous_response_id", "conversation", "background"):
-        if getattr(routed, field):
-            raise NotImplementedYet(
-                f"'{field}' is not supported yet: send the whole conversation as 'input'.",
-                param=field,
-            )
 
 
 def _refusal(error: ValidationError) -> LbError:
@@ -126,26 +157,27 @@ def _refusal(error: ValidationError) -> LbError:
 
 
 def _choices(api: Api, routed: _Routed) -> int:
-    n = routed.n if isinstance(routed.n, int) and routed.n > 0 else 1
+    if api not in _SEVERAL_CHOICES:
+        return 1
+    n = min(routed.n, _MOST_CHOICES) if isinstance(routed.n, int) and routed.n > 0 else 1
     if api is Api.COMPLETIONS and isinstance(routed.prompt, list):
         several = [p for p in routed.prompt if isinstance(p, str | list)]
-        return n * max(1, len(several))
+        return min(n * max(1, len(several)), _MOST_CHOICES)
     return n
 
 
-def _with_usage(body: bytes, routed: _Routed) -> bytes:
-    """*body* with `stream_options.include_usage`, merged with the client's own options."""
+def _for_usage(body: bytes, routed: _Routed) -> tuple[Edit, ...]:
+    """`stream_options.include_usage`, merged with the client's own options."""
     options = routed.stream_options
     if "stream_options" not in routed.model_fields_set:
         start = body.index(b"{") + 1
-        return body[:start] + _INCLUDE_USAGE + body[start:]
+        return (Edit(start, start, _INCLUDE_USAGE),)
     if options is not None and not isinstance(options, dict):
-        return body  # the endpoint will say what it thinks of that
+        return ()  # the endpoint will say what it thinks of that
     if options and options.get("include_usage") is True:
-        return body
+        return ()
     try:
-        whole = json.loads(body)
-        whole["stream_options"] = {**(options or {}), "include_usage": True}
-        return json.dumps(whole, separators=(",", ":"), allow_nan=False).encode()
+        merged = json.dumps({**(options or {}), "include_usage": True}, allow_nan=False).encode()
     except ValueError:
-        return body  # a number that Python cannot write as it was read
+        return ()  # a number that Python cannot write as it was read
+    return tuple(Edit(*span, merged) for span in values_of(body, "stream_options"))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from urllib.parse import quote
 
-from quart import Blueprint, g, request
+from quart import Blueprint, request
 from quart.typing import ResponseReturnValue
 
 from llmlb.errors import ModelNotFound
 from llmlb.house import House
 from llmlb.http.asgi import ExchangeResponse
-from llmlb.http.downstream import Downstream, Inbound
 from llmlb.http.exchange import Exchange
-from llmlb.http.hooks import inbound_headers
+from llmlb.http.inbound import read_inbound
 from llmlb.http.openai.models import model_item, model_list
 from llmlb.types import Api
 
@@ -23,9 +23,24 @@ PATHS = {
     Api.RESPONSES: "/v1/responses",
     Api.RERANK: "/v1/rerank",
     Api.MESSAGES: "/v1/messages",
+    Api.COUNT_TOKENS: "/v1/messages/count_tokens",
     Api.IMAGE_GENERATIONS: "/v1/images/generations",
+    Api.IMAGE_EDIT: "/v1/images/edits",
+    Api.IMAGE_VARIATION: "/v1/images/variations",
     Api.SPEECH: "/v1/audio/speech",
+    Api.TRANSCRIPTION: "/v1/audio/transcriptions",
+    Api.TRANSLATION: "/v1/audio/translations",
 }
+
+STORED = (
+    ("/v1/responses/<response_id>", ("GET", "DELETE")),
+    ("/v1/responses/<response_id>/cancel", ("POST",)),
+    ("/v1/responses/<response_id>/input_items", ("GET",)),
+)
+"""Questions about a response that an endpoint keeps."""
+
+_QUERY = "%/:@!$&'()*+,;=~?"
+"""What may stand in a query as it is; the rest is percent-encoded."""
 
 
 def inference(exchange: Callable[[], Exchange], house: Callable[[], House]) -> Blueprint:
@@ -34,24 +49,22 @@ def inference(exchange: Callable[[], Exchange], house: Callable[[], House]) -> B
 
     def add(api: Api, path: str) -> None:
         async def view() -> ResponseReturnValue:
-            core = exchange()
-            inbound = Inbound(
-                method=request.method,
-                path=path,
-                headers=inbound_headers(),
-                body=await request.get_data(cache=False, as_text=False, parse_form_data=False),
-                request_id=g.request_id,
-            )
-
-            async def run(downstream: Downstream) -> None:
-                await core.serve(api, inbound, downstream)
-
-            return ExchangeResponse(run)
+            core, inbound = exchange(), await read_inbound(path)
+            return ExchangeResponse(lambda downstream: core.serve(api, inbound, downstream))
 
         routes.add_url_rule(path, endpoint=api.value, view_func=view, methods=["POST"])
 
     for api, path in PATHS.items():
         add(api, path)
+
+    async def stored(response_id: str) -> ResponseReturnValue:
+        core, inbound = exchange(), await read_inbound(_path_with_query())
+        return ExchangeResponse(
+            lambda downstream: core.serve_stored(response_id, inbound, downstream)
+        )
+
+    for path, methods in STORED:
+        routes.add_url_rule(path, endpoint=path, view_func=stored, methods=methods)
 
     @routes.get("/v1/models")
     async def models() -> ResponseReturnValue:
@@ -65,3 +78,10 @@ def inference(exchange: Callable[[], Exchange], house: Callable[[], House]) -> B
         return item
 
     return routes
+
+
+def _path_with_query() -> str:
+    """The request's target as it came, in ASCII."""
+    path: str = quote(request.path, safe="/:@!$&'()*+,;=~")
+    query = request.query_string.decode("latin-1")
+    return f"{path}?{quote(query, safe=_QUERY)}" if query else path

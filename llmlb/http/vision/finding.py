@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from llmlb.errors import InvalidRequest
+from llmlb.http.members import TOKEN, Span
 from llmlb.http.vision.part import ImagePart
 
 MAX_DEPTH = 200
@@ -21,12 +22,6 @@ MAX_DEPTH = 200
 
 MAX_TOKENS = 1_000_000
 """Of one body with images: about half a second of work. A long chat has some ten thousand."""
-
-_TOKEN = re.compile(
-    rb"([^\"\[\]{}]*+)"  # numbers, literals, white space, commas
-    rb"(?:\"([^\"\\]*+(?:\\.[^\"\\]*+)*+)\"([ \t\r\n]*+:)?|([\[\]{}]))",
-    re.DOTALL,
-)
 
 _READ = frozenset({b"type", b"image_url", b"url", b"source", b"data", b"media_type"})
 """Members that make an image part; no others are kept."""
@@ -37,8 +32,6 @@ _LISTS = (b"content", b"output")
 JSON schema, say) the same words mean something else."""
 
 _MAX_WORD_BYTES = 256
-
-Span = tuple[int, int]
 
 
 @dataclass(slots=True)
@@ -63,7 +56,7 @@ def find_images(body: bytes) -> list[ImagePart]:
 def _walk(body: bytes) -> Iterator[ImagePart]:
     open_ones: list[_Open] = []
     at = n_tokens = 0
-    while (token := _TOKEN.match(body, at)) is not None:
+    while (token := TOKEN.match(body, at)) is not None:
         at = token.end()
         n_tokens += 1
         if n_tokens > MAX_TOKENS:
@@ -117,8 +110,9 @@ def _holds_parts(around: list[_Open]) -> bool:
 
 
 def _image(body: bytes, part: _Open, around: list[_Open]) -> Iterator[ImagePart]:
-    match _word(body, part.members.get(b"type")):
-        case b"image_url" | b"input_image":
+    kind = part.members.get(b"type")
+    match b"image_url" if kind is None else _word(body, kind):
+        case b"image_url" | b"input_image":  # vLLM takes the first without a type as well
             member, source = "image_url", part.members.get(b"image_url")
             span = source.members.get(b"url") if isinstance(source, _Open) else source
             media_type = None

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from llmlb.http.bodies import BodyBudget
-from llmlb.http.vision.capability import endpoints_without
 from llmlb.http.vision.checking import check_images
 from llmlb.http.vision.finding import find_images
 from llmlb.http.vision.part import ImagePart
 from llmlb.http.vision.remote import RemoteImages
 from llmlb.store.database import ThreadRunner
-from llmlb.types import Capability, Endpoint, EndpointId
 
 IN_THREAD_FROM_BYTES = 1024 * 1024
 """Looking through a body takes some 7 ms per MiB: a larger one must not hold up the others."""
-
-
-class Settled(NamedTuple):
-    """A body as an endpoint is to get it, and the endpoints that cannot read its images."""
-
-    body: bytes
-    without: frozenset[EndpointId]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +25,19 @@ class ImageGate:
     budget: BodyBudget
     run_in_thread: ThreadRunner
 
-    @asynccontextmanager
-    async def settled(
-        self, body: bytes, model: str, offering: Iterable[Endpoint]
-    ) -> AsyncIterator[Settled]:
-        """*body* with its images settled; what was fetched counts as held while it is in use.
-
-        Raises InvalidRequest (UnsupportedCapability if no endpoint of *model* reads images),
-        Overloaded.
-        """
+    async def look(self, body: bytes) -> list[ImagePart]:
+        """The images of *body*, all of them fit to pass. Raises InvalidRequest."""
         parts = await self._find(body)
+        if parts:
+            await self._check(body, parts)
+        return parts
+
+    @asynccontextmanager
+    async def settled(self, body: bytes, parts: Sequence[ImagePart]) -> AsyncIterator[bytes]:
+        """*body* with its images as an endpoint is to get them.
+
+        What was fetched counts as held while it is in use. Raises InvalidRequest, Overloaded.
+        """
         held_bytes = 0
 
         def hold(n_bytes: int) -> bool:
@@ -54,12 +47,7 @@ class ImageGate:
             return taken
 
         try:
-            if not parts:
-                yield Settled(body, frozenset())
-                return
-            without = endpoints_without(Capability.IMAGE_UNDERSTANDING, model, offering)
-            await self._check(body, parts)
-            yield Settled(await self.remote.settle(body, parts, hold), without)
+            yield await self.remote.settle(body, parts, hold)
         finally:
             self.budget.give_back(held_bytes)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import binascii
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 import trio
 
 from llmlb.errors import InvalidRequest, LbError, Overloaded
+from llmlb.http.splicing import Edit, edited
 from llmlb.http.upstream.client import UpstreamClient
 from llmlb.http.vision.checking import MAX_IMAGE_BYTES
 from llmlb.http.vision.download import NotFetched, download
@@ -34,10 +35,14 @@ class ImageFetch(StrEnum):
 
 
 class RemoteImagesOff(InvalidRequest):
+    """Images that are named by a URL are not taken."""
+
     _code = "invalid_image_url"
 
 
 class ImageNotFetched(InvalidRequest):
+    """An image could not be fetched by its URL."""
+
     _code = "failed_to_download_image"
 
 
@@ -72,7 +77,7 @@ class RemoteImages:
                 param=remote[0].param,
             )
         data_urls = await self._fetch_all(remote, hold)
-        return _spliced(body, ((part, data_urls[part.start]) for part in remote))
+        return edited(body, (Edit(part.start, part.end, data_urls[part.start]) for part in remote))
 
     async def _fetch_all(
         self, remote: Sequence[ImagePart], hold: Callable[[int], bool]
@@ -135,14 +140,3 @@ def _url(part: ImagePart) -> str:
             "Failed to fetch an image: its URL is not valid.", param=part.param
         ) from None
     return text
-
-
-def _spliced(body: bytes, replaced: Iterable[tuple[ImagePart, bytes]]) -> bytes:
-    """*body* with the spans of these parts, which are in order, replaced."""
-    pieces: list[bytes | memoryview] = []
-    view, at = memoryview(body), 0
-    for part, text in replaced:
-        pieces += [view[at : part.start], text]
-        at = part.end
-    pieces.append(view[at:])
-    return b"".join(pieces)

@@ -24,6 +24,7 @@ async def test_a_new_endpoint_is_pending_and_has_every_field(api: Any) -> None:
         "latency_ms": None,
         "last_seen": None,
         "last_error": None,
+        "native_apis": [],
         "error_count": 0,
         "registered_at": "2026-03-01T12:00:00.000Z",
         "notes": None,
@@ -31,6 +32,8 @@ async def test_a_new_endpoint_is_pending_and_has_every_field(api: Any) -> None:
         "device_note": None,
         "has_api_key": False,
         "extra_header_names": [],
+        "model_aliases": {},
+        "model_capabilities": {},
         "declared": False,
         "inflight": 0,
         "drained": False,
@@ -234,6 +237,26 @@ GOOD = {"name": "gpu", "base_url": "http://gpu.lan"}
             "extra_headers",
             "invalid_value",
         ),
+        ({**GOOD, "model_aliases": ["fast"]}, "model_aliases", "invalid_value"),
+        ({**GOOD, "model_aliases": {"fast": 1}}, "model_aliases", "invalid_value"),
+        ({**GOOD, "model_aliases": {" ": "m"}}, "model_aliases", "invalid_value"),
+        ({**GOOD, "model_aliases": {"fast": ""}}, "model_aliases", "invalid_value"),
+        ({**GOOD, "model_aliases": {"fast": "a\nb"}}, "model_aliases", "invalid_value"),
+        ({**GOOD, "model_aliases": {"fast": "m" * 257}}, "model_aliases", "invalid_value"),
+        ({**GOOD, "model_aliases": {"fast": "m", " fast": "n"}}, "model_aliases", "invalid_value"),
+        (
+            {**GOOD, "model_aliases": {f"m{n}": "m" for n in range(257)}},
+            "model_aliases",
+            "invalid_value",
+        ),
+        ({**GOOD, "model_capabilities": {"m": "vision"}}, "model_capabilities", "invalid_value"),
+        ({**GOOD, "model_capabilities": {"m": []}}, "model_capabilities", "invalid_value"),
+        ({**GOOD, "model_capabilities": {"m": ["sight"]}}, "model_capabilities", "invalid_value"),
+        (
+            {**GOOD, "model_capabilities": {f"m{n}": ["embeddings"] for n in range(257)}},
+            "model_capabilities",
+            "invalid_value",
+        ),
         ({**GOOD, "colour": "red"}, "colour", "invalid_value"),
     ],
 )
@@ -248,12 +271,41 @@ async def test_what_is_wrong_is_named(api: Any, body: object, param: str, code: 
     assert (await api("GET", "/endpoints")).json["total"] == 0
 
 
+async def test_a_capability_that_nobody_knows_is_answered_with_those_that_are_known(
+    api: Any,
+) -> None:
+    answer = await api("POST", "/endpoints", {**GOOD, "model_capabilities": {"m": ["sight"]}})
+    assert answer.error["message"] == (
+        "'model_capabilities' must give each model one or more of chat_completion, embeddings, "
+        "image_generation, audio_transcription, audio_speech, image_understanding."
+    )
+
+
+async def test_names_and_capabilities_of_models_are_the_operators_to_say(api: Any) -> None:
+    endpoint = await api.registered(
+        model_aliases={" fast ": "org/m:7b"}, model_capabilities={"m": ["image_understanding"]}
+    )
+    names = {"fast": "org/m:7b"}
+    assert endpoint["model_aliases"] == names
+    assert endpoint["model_capabilities"] == {"m": ["image_understanding"]}
+    path = f"/endpoints/{endpoint['id']}"
+    assert (await api("PUT", path, {"notes": "x"})).json["model_aliases"] == names
+    after = (await api("PUT", path, {"model_aliases": None, "model_capabilities": {}})).json
+    assert (after["model_aliases"], after["model_capabilities"]) == ({}, {})
+
+
 async def test_several_mistakes_are_told_at_once(api: Any) -> None:
     answer = await api("POST", "/endpoints", {"name": "", "notes": 1, "x": 1})
     assert answer.error["message"] == (
         "'name' may not be blank. 'base_url' is missing. "
         "'notes' must be a text. 'x' is not a field that is known here."
     )
+
+
+async def test_what_is_said_in_a_whole_sentence_is_not_put_into_another(api: Any) -> None:
+    answer = await api("POST", "/endpoints", {"name": "gpu", "base_url": "http://300.1.1.1"})
+    assert answer.error["message"] == "'300.1.1.1' is not an IPv4 address."
+    assert answer.error["param"] == "base_url"
 
 
 async def test_a_credential_header_is_fine_without_a_key(api: Any) -> None:

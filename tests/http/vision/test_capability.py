@@ -51,5 +51,12 @@ def test_what_nobody_knows_passes(doubtful: Endpoint) -> None:
     assert without(doubtful) == frozenset()
 
 
+def test_a_model_is_judged_by_what_its_endpoint_calls_it() -> None:
+    blind, sees = endpoint(Model("x")), endpoint(replace(SEES, id="y"))
+    own_ids = {blind.id: "x", sees.id: "y"}
+    found = endpoints_without(Capability.IMAGE_UNDERSTANDING, "m", (blind, sees), own_ids)
+    assert found == {blind.id}
+
+
 def test_a_model_of_nobody_is_not_refused_here() -> None:
     assert without() == frozenset()

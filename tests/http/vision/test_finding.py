@@ -49,6 +49,13 @@ def test_chat_parts_with_an_object_and_with_a_bare_string() -> None:
     ]
 
 
+def test_a_chat_part_without_a_type_is_read_as_vllm_reads_it() -> None:
+    assert found(chat({"image_url": {"url": URL}}, {"image_url": DATA})) == [
+        ("messages[0].content[0].image_url", URL),
+        ("messages[0].content[1].image_url", DATA),
+    ]
+
+
 def test_responses_input() -> None:
     body = {
         "model": "m",
@@ -96,7 +103,8 @@ def test_anthropic_blocks_also_inside_tool_results() -> None:
         chat({"type": "text", "text": json.dumps(image(URL))}),
         chat({"type": "tool_use", "input": {"content": [image(URL)]}}),
         chat({"type": "image_url"}, {"type": "image_url", "image_url": {}}),
-        chat({"type": "image_url", "image_url": 5}, {"image_url": {"url": URL}}),
+        chat({"type": "image_url", "image_url": 5}, {"image_url": 5}, {"url": URL}),
+        chat({"type": "text", "image_url": {"url": URL}}),
         chat({"type": {"type": "image_url"}, "image_url": {"url": URL}}),
         {"messages": [image(URL)]},
         {"messages": [{"content": image(URL)}]},

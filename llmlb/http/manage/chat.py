@@ -1,0 +1,34 @@
+"""A chat with one chosen endpoint, for trying it out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from quart import Blueprint
+from quart.typing import ResponseReturnValue
+
+from llmlb.errors import NotFound
+from llmlb.house import House
+from llmlb.http.asgi import ExchangeResponse
+from llmlb.http.exchange import Exchange
+from llmlb.http.inbound import read_inbound
+from llmlb.types import Api, EndpointId
+
+UPSTREAM_PATH = "/v1/chat/completions"
+
+
+def chosen_endpoint(exchange: Callable[[], Exchange], house: Callable[[], House]) -> Blueprint:
+    """`/endpoints/{id}/chat/completions`: no other endpoint answers in its place."""
+    routes = Blueprint("chosen_endpoint", __name__)
+
+    @routes.post("/endpoints/<endpoint_id>/chat/completions")
+    async def chat(endpoint_id: str) -> ResponseReturnValue:
+        core, only = exchange(), EndpointId(endpoint_id.lower())
+        if only not in house().registry.catalog.endpoints:
+            raise NotFound("There is no endpoint with this id.")
+        inbound = await read_inbound(UPSTREAM_PATH)
+        return ExchangeResponse(
+            lambda downstream: core.serve(Api.CHAT_COMPLETIONS, inbound, downstream, only=only)
+        )
+
+    return routes

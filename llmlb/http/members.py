@@ -1,0 +1,83 @@
+"""Where a member of a JSON object stands in its text.
+
+Parsing a body and writing it again would copy every image in it several times, and would change
+numbers and escapes that are not ours to change.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+from llmlb.http.splicing import Edit
+
+TOKEN = re.compile(
+    rb"([^\"\[\]{}]*+)"  # numbers, literals, white space, commas
+    rb"(?:\"([^\"\\]*+(?:\\.[^\"\\]*+)*+)\"([ \t\r\n]*+:)?|([\[\]{}]))",
+    re.DOTALL,
+)
+"""The next string (a member's name if a colon follows it) or bracket of a JSON text."""
+
+_BLANKS = re.compile(rb"[ \t\r\n]*+")
+_LITERAL = re.compile(rb"[^,\]} \t\r\n]*+")
+
+Span = tuple[int, int]
+
+
+def values_of(text: bytes, name: str) -> list[Span]:
+    """The value of each member *name* of the outermost object, in order.
+
+    *text* is taken to be valid JSON; in one that is not, what comes before the fault is found.
+    """
+    wanted = name.encode()
+    quoted = b'"%s"' % wanted
+    escaped = b"\\u" in text  # the name may be written in another way
+    found: list[Span] = []
+    depth = at = 0
+    next_at = text.find(quoted)
+    # Usually the member comes first, and once: then the rest is not looked at.
+    while (escaped or next_at >= 0) and (token := TOKEN.match(text, at)) is not None:
+        at = token.end()
+        if token[4] is not None:
+            depth += 1 if token[4] in b"{[" else -1
+        elif depth == 1 and token[3] is not None and _unescaped(token[2]) == wanted:
+            start = at + _length(_BLANKS, text, at)
+            at = _end_of_value(text, start)
+            found.append((start, at))
+        if 0 <= next_at < at:
+            next_at = text.find(quoted, at)
+    return found
+
+
+def renaming(text: bytes, name: str, value: str) -> list[Edit]:
+    """What makes *value* the value of each member *name* of the outermost object of *text*."""
+    written = json.dumps(value).encode()
+    return [Edit(*span, written) for span in values_of(text, name)]
+
+
+def _end_of_value(text: bytes, start: int) -> int:
+    if text[start : start + 1] not in (b'"', b"{", b"["):
+        return start + _length(_LITERAL, text, start)
+    depth, at = 0, start
+    while (token := TOKEN.match(text, at)) is not None:
+        at = token.end() if token[4] is not None else token.end(2) + 1
+        if token[4] is not None:
+            depth += 1 if token[4] in b"{[" else -1
+        if depth == 0:
+            return at
+    return len(text)
+
+
+def _length(pattern: re.Pattern[bytes], text: bytes, at: int) -> int:
+    match = pattern.match(text, at)
+    return 0 if match is None else match.end() - at
+
+
+def _unescaped(raw: bytes) -> bytes:
+    if b"\\" not in raw:
+        return raw
+    try:
+        text: str = json.loads(b'"' + raw + b'"', strict=False)
+    except ValueError:
+        return raw
+    return text.encode("utf-8", "surrogatepass")

@@ -1,0 +1,133 @@
+"""What an exchange has tried so far, and what to tell its client when nothing is left."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from llmlb.accounting import Lease
+from llmlb.errors import (
+    LbError,
+    ModelNotFound,
+    NotFound,
+    UnsupportedCapability,
+    UpstreamError,
+    UpstreamRateLimited,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from llmlb.http.downstream import Headers
+from llmlb.http.upstream.faults import FaultKind, UpstreamFault
+from llmlb.http.ways import Way
+from llmlb.types import Endpoint, EndpointId
+
+_REQUEST_MAY_BE_POISON = frozenset({500})
+"""Statuses that may be the request's doing. 429, 502, 503, 504 are the endpoint's own."""
+
+
+_ROUTE_MISSING = frozenset({404, 405, 501})
+
+
+@dataclass(slots=True)
+class Trail:
+    """The attempts of one exchange, in their order."""
+
+    model: str = ""
+    """As it is asked for at present: the client's name, or a fallback's."""
+    route: str = ""
+    """The path that was asked for, if not every engine has it."""
+    only: EndpointId | None = None
+    """The one endpoint that may answer."""
+    continues: bool = False
+    """It goes on from what that endpoint keeps."""
+    served: str = ""
+    """The model's name on the endpoint that was asked last."""
+    attempts: int = 0
+    waited_s: float = 0.0
+    committed: bool = False
+    """Something has reached the client."""
+    arrival: int | None = None
+    """The place in line, which the exchange keeps however often it asks."""
+    excluded: set[EndpointId] = field(default_factory=set)
+    faults: list[UpstreamFault] = field(default_factory=list)
+
+    def turn_to(self, way: Way) -> None:
+        """Begin anew with another model."""
+        self.model, self.excluded = way.model, set(way.excluded)
+        self.faults.clear()
+
+    def failed(self, lease: Lease, fault: UpstreamFault) -> None:
+        """The endpoint of *lease* failed before anything reached the client."""
+        self.arrival = lease.arrival
+        self.excluded.add(lease.endpoint.id)
+        self.faults.append(fault)
+
+    @property
+    def hopeless(self) -> bool:
+        """Two endpoints failed alike in a way that the request may have caused."""
+        suspects = [key for fault in self.faults if (key := _likeness(fault)) is not None]
+        return len(suspects) > len(set(suspects))
+
+    def headers(self, endpoint: Endpoint | None = None) -> Headers:
+        """What the client is told of its way: endpoint, attempts, time in line."""
+        queue_ms = round(self.waited_s * 1000)
+        told = [("x-llmlb-queue-ms", str(queue_ms)), ("x-llmlb-attempts", str(self.attempts))]
+        if endpoint is not None:
+            told[:0] = [
+                ("x-llmlb-endpoint", _header_text(endpoint.name)),
+                ("x-llmlb-model", _header_text(self.served)),
+            ]
+        if queue_ms > 0:
+            told += [("x-queue-status", "queued"), ("x-queue-wait-ms", str(queue_ms))]
+        return tuple(told)
+
+    def error(self) -> LbError:
+        """What the client is told when no endpoint is left to try."""
+        statuses = {fault.status for fault in self.faults}
+        if statuses == {429}:
+            told = [f.retry_after_s for f in self.faults if f.retry_after_s is not None]
+            return UpstreamRateLimited(
+                "Every endpoint of this model is rate limited.",
+                retry_after_s=max(1, math.ceil(min(told))) if told else None,
+            )
+        if self.continues and statuses == {404}:
+            return NotFound(
+                "The endpoint does not keep this response any more.", param="previous_response_id"
+            )
+        if self.route and statuses <= _ROUTE_MISSING:
+            return UnsupportedCapability(f"No endpoint of '{self.model}' serves {self.route}.")
+        if statuses == {404}:
+            return ModelNotFound(self.model)
+        return _error_of(self.faults)
+
+
+def _error_of(faults: Sequence[UpstreamFault]) -> LbError:
+    """The last fault, in the words of our own errors."""
+    last = faults[-1]
+    if last.status in (401, 403):
+        return UpstreamError("The endpoint refuses the key that is configured for it.")
+    if all(fault.kind is FaultKind.UNREACHABLE for fault in faults):
+        return UpstreamUnreachable(f"No endpoint could be reached: {last}")
+    if last.kind is FaultKind.TIMEOUT:
+        return UpstreamTimeout(str(last))
+    return UpstreamError(str(last))
+
+
+def _likeness(fault: UpstreamFault) -> str | None:
+    """What makes two faults alike; None for those that no request can cause."""
+    match fault.kind:
+        case FaultKind.BAD_STATUS:
+            return str(fault) if fault.status in _REQUEST_MAY_BE_POISON else None
+        case FaultKind.BAD_ANSWER:
+            return str(fault)
+        case FaultKind.DISCONNECTED:
+            return fault.kind.value
+        case FaultKind.UNREACHABLE | FaultKind.TIMEOUT:
+            return None
+
+
+def _header_text(text: str) -> str:
+    """*text* as a header value: printable ASCII as it is, the rest percent-encoded."""
+    return quote(text, safe=" !\"#$&'()*+,/:;<=>?@[\\]^`{|}~")
