@@ -125,22 +125,23 @@ class Attempts:
             ),
         )
 
-    def look_into(self, endpoint: Endpoint, fault: UpstreamFault) -> None:
-        """Let the probes find out what *fault* says of the endpoint."""
-        log.warning(
-            "an endpoint failed a request",
-            endpoint=endpoint.name,
-            kind=fault.kind.value,
-            reason=str(fault),
+
+def look_into(house: House, endpoint: Endpoint, fault: UpstreamFault) -> None:
+    """Let the probes find out what *fault* says of the endpoint."""
+    log.warning(
+        "an endpoint failed a request",
+        endpoint=endpoint.name,
+        kind=fault.kind.value,
+        reason=str(fault),
+    )
+    if fault.status in (401, 403):
+        house.refused_us(
+            endpoint, f"It refuses our key for inference (HTTP {fault.status})."
         )
-        if fault.status in (401, 403):
-            self.house.refused_us(
-                endpoint, f"It refuses our key for inference (HTTP {fault.status})."
-            )
-        elif fault.status == 404:
-            self.house.suspect(endpoint, resync=True)
-        elif fault.status is None:
-            self.house.suspect(endpoint)
+    elif fault.status == 404:
+        house.suspect(endpoint, resync=True)
+    elif fault.status is None:
+        house.suspect(endpoint)
 
 
 def patience_with(endpoint: Endpoint, settings: Settings) -> Patience:

@@ -13,7 +13,7 @@ from llmlb.actors.admission import NoneCapable, Ready
 from llmlb.actors.mailbox import ActorGone
 from llmlb.errors import InternalError, LbError, ResponseStateUnavailable
 from llmlb.house import House
-from llmlb.http.attempts import Attempts
+from llmlb.http.attempts import Attempts, look_into
 from llmlb.http.dialect import Dialect
 from llmlb.http.downstream import Downstream, Inbound, PeerGone
 from llmlb.http.inference import InferenceRequest
@@ -207,7 +207,7 @@ class Exchange:
                 try:
                     await self._attempts.run(lease, request, inbound, downstream, trail)
                 except UpstreamFault as fault:
-                    self._attempts.look_into(lease.endpoint, fault)
+                    look_into(self.house, lease.endpoint, fault)
                     if trail.committed:
                         return
                     trail.failed(lease, fault)

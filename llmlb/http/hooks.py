@@ -14,8 +14,6 @@ from llmlb.errors import (
     LbError,
     MethodNotAllowed,
     NotFound,
-    RequestTimedOut,
-    RequestTooLarge,
     ShuttingDown,
     UnsupportedMediaType,
 )
@@ -99,10 +97,6 @@ def _in_our_words(error: HTTPException) -> LbError:
             return NotFound(f"There is no route {request.method} {request.path}.")
         case 405:
             return MethodNotAllowed(f"{request.path} does not take {request.method}.")
-        case 408:
-            return RequestTimedOut("The body of the request did not come in time.")
-        case 413:
-            return RequestTooLarge("The body of the request is larger than the limit.")
         case 415:
             return UnsupportedMediaType("The content type of the request is not supported.")
         case _:

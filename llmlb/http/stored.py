@@ -6,7 +6,7 @@ from urllib.parse import parse_qs
 
 from llmlb.errors import LbError, NotFound, ResponseStateUnavailable
 from llmlb.house import House
-from llmlb.http.attempts import outgoing, patience_with
+from llmlb.http.attempts import look_into, outgoing, patience_with
 from llmlb.http.downstream import Downstream, Inbound
 from llmlb.http.inference import Call
 from llmlb.http.openai.dialects import KeptDialect
@@ -32,7 +32,7 @@ async def relay_stored(
     """Pass *inbound* on to the endpoint that keeps *response_id*, and its answer back.
 
     It needs no lease: nothing is computed for it. Raises NotFound, ResponseStateUnavailable,
-    UpstreamError, UpstreamTimeout, EndpointRefusal, PeerGone.
+    UpstreamError, UpstreamRateLimited, UpstreamTimeout, EndpointRefusal, PeerGone.
     """
     endpoint = _keeper(house, response_id)
     trail.attempts = 1
@@ -55,10 +55,12 @@ async def relay_stored(
     try:
         await relay.run()
     except UpstreamFault as fault:
+        if fault.status == 404:
+            house.response_gone(response_id)
+        else:
+            look_into(house, endpoint, fault)
         if not relay.committed:
-            if fault.status == 404:
-                house.response_gone(response_id)
-            raise _as_error(fault, response_id) from None
+            raise _as_error(fault, response_id, trail) from None
         await relay.end_with(as_error(fault))
     finally:
         trail.committed = relay.committed
@@ -78,7 +80,7 @@ def _asks_for_stream(path: str) -> bool:
     return parse_qs(path.partition("?")[2]).get("stream", [""])[-1].lower() in ("true", "1")
 
 
-def _as_error(fault: UpstreamFault, response_id: str) -> LbError:
+def _as_error(fault: UpstreamFault, response_id: str, trail: Trail) -> LbError:
     if fault.status == 404:
         return NotFound(f"The endpoint does not keep response '{response_id[:200]}' any more.")
     if fault.kind is FaultKind.UNREACHABLE:
@@ -86,4 +88,5 @@ def _as_error(fault: UpstreamFault, response_id: str) -> LbError:
             "The endpoint that keeps this response cannot be reached.",
             retry_after_s=UNREACHABLE_RETRY_AFTER_S,
         )
-    return as_error(fault)
+    trail.faults.append(fault)
+    return trail.error()

@@ -26,7 +26,6 @@ from llmlb.types import Endpoint, EndpointId
 _REQUEST_MAY_BE_POISON = frozenset({500})
 """Statuses that may be the request's doing. 429, 502, 503, 504 are the endpoint's own."""
 
-
 _ROUTE_MISSING = frozenset({404, 405, 501})
 
 
@@ -89,7 +88,7 @@ class Trail:
         if statuses == {429}:
             told = [f.retry_after_s for f in self.faults if f.retry_after_s is not None]
             return UpstreamRateLimited(
-                "Every endpoint of this model is rate limited.",
+                "Every endpoint that could answer this is rate limited.",
                 retry_after_s=max(1, math.ceil(min(told))) if told else None,
             )
         if self.continues and statuses == {404}:

@@ -225,6 +225,7 @@ async def test_a_response_is_cancelled_and_its_input_listed_where_it_is(scene: S
     [
         (json_answer({"error": {"message": "no"}}, 404), 404, "not_found"),
         (json_answer({"error": {"message": "no"}}, 500), 502, "upstream_error"),
+        (json_answer({"error": {"message": "no"}}, 429), 429, "upstream_rate_limited"),
         (json_answer({"error": {"message": "no", "code": "x"}}, 400), 400, "x"),
         (Answer(200, {}, [b"<html>"]), 502, "upstream_error"),
         (Answer(200, {}, []), 502, "upstream_error"),
