@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -77,6 +78,8 @@ class LlmlbApp(QuartTrio):
         self._exchange: Exchange | None = None
         self._surveyor: Surveyor | None = None
         self._reception: Reception | None = None
+        self.asked_at_s = -math.inf
+        """When the latest request came in, by Trio's clock."""
         self.served = False
         """Whether the house has ever stood."""
         self._ended = trio.Event()
@@ -87,6 +90,11 @@ class LlmlbApp(QuartTrio):
     def house(self) -> House:
         """The house. Raises ShuttingDown before it is open and after it has closed."""
         return _standing(self._house)
+
+    @property
+    def draining(self) -> bool:
+        """Whether it finishes what it has begun, and begins nothing new."""
+        return self._house is not None and not self._house.open
 
     @property
     def exchange(self) -> Exchange:
@@ -111,6 +119,11 @@ class LlmlbApp(QuartTrio):
             self.startup_error = error
             log.error("llmlb cannot start", reason=str(error))  # noqa: TRY400 - one sentence
             raise
+
+    def cut_off(self) -> None:
+        """End what is still being answered, each with an error in its own dialect."""
+        if self._exchange is not None:
+            self._exchange.cut_off.now()
 
     async def close(self) -> None:
         """Stop everything, having written what is to be written. The caller bounds the time."""

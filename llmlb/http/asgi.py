@@ -111,15 +111,25 @@ class HttpConnection(TrioASGIHTTPConnection):
 
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         async def send_last_after_body(message: ASGISendEvent) -> None:
+            if message["type"] == "http.response.start" and self._is_last():
+                message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
             if message["type"] == "http.response.body" and not message.get("more_body", False):
                 await self._linger()
                 self._ending = True
             await send(message)
 
+        self.app.asked_at_s = trio.current_time()
         try:
             await super().__call__(receive, send_last_after_body)
         finally:
             self._give_back()
+
+    def _is_last(self) -> bool:
+        """Whether the connection has to say that it closes, before a stop cuts it off.
+
+        A client that sent its next request at that moment could not tell what became of it.
+        """
+        return self.app.draining and self.scope["http_version"] in ("1.0", "1.1")
 
     async def _linger(self) -> None:
         """Let a body come to its end that was answered before, without keeping it.

@@ -8,8 +8,9 @@ import structlog
 import trio
 
 from llmlb.accounting import FinishedRequest, Lease, Outcome
-from llmlb.errors import EndpointRefusal
+from llmlb.errors import EndpointRefusal, LbError, ShuttingDown
 from llmlb.house import House
+from llmlb.http.cutoff import CutOff
 from llmlb.http.downstream import Downstream, Headers, Inbound
 from llmlb.http.inference import Call, InferenceRequest
 from llmlb.http.refusal import UsageRefused
@@ -35,6 +36,7 @@ class Attempts:
 
     house: House
     client: UpstreamClient
+    cut_off: CutOff
     _unmetered: set[tuple[str, str]] = field(default_factory=set)
     """Endpoints (id, URL) that refuse to be asked for usage; bounded by their number."""
 
@@ -46,7 +48,10 @@ class Attempts:
         downstream: Downstream,
         trail: Trail,
     ) -> None:
-        """One attempt. Raises UpstreamFault, EndpointRefusal, PeerGone, and what `call_to` does."""
+        """One attempt.
+
+        Raises UpstreamFault, EndpointRefusal, ShuttingDown, PeerGone, and what `call_to` does.
+        """
         endpoint = lease.endpoint
         trail.attempts += 1
         trail.served = lease.model
@@ -55,7 +60,11 @@ class Attempts:
             if request.remembered:
                 self.house.response_made(response_id, endpoint, owner=None)
 
-        asked = request.call_to(endpoint, lease.model, trail.model, remember)
+        try:
+            asked = request.call_to(endpoint, lease.model, trail.model, remember)
+        except LbError:
+            lease.outcome = Outcome.REFUSED  # the request is at fault, and no endpoint was asked
+            raise
         relay = Relay(
             self.client,
             endpoint,
@@ -68,10 +77,11 @@ class Attempts:
                 *trail.headers(endpoint),
                 *_notes(asked),
             ),
+            cut_off=self.cut_off,
             metered=(endpoint.id, endpoint.base_url) not in self._unmetered,
         )
         started_s = trio.current_time()
-        failure: UpstreamFault | None = None
+        failure: UpstreamFault | ShuttingDown | None = None
         try:
             await self._relayed(relay)
         except EndpointRefusal:
@@ -80,6 +90,8 @@ class Attempts:
         except UpstreamFault as fault:
             lease.outcome = Outcome.FAILED
             failure = fault
+        except ShuttingDown as error:  # says nothing of the endpoint
+            failure = error
         finally:
             if relay.delivered_at_s is not None:
                 lease.outcome = Outcome.SUCCEEDED  # also if the client left the moment it had all
@@ -135,9 +147,7 @@ def look_into(house: House, endpoint: Endpoint, fault: UpstreamFault) -> None:
         reason=str(fault),
     )
     if fault.status in (401, 403):
-        house.refused_us(
-            endpoint, f"It refuses our key for inference (HTTP {fault.status})."
-        )
+        house.refused_us(endpoint, f"It refuses our key for inference (HTTP {fault.status}).")
     elif fault.status == 404:
         house.suspect(endpoint, resync=True)
     elif fault.status is None:

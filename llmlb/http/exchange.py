@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 import structlog
 import trio
 
-from llmlb.accounting import Lease, Outcome
+from llmlb.accounting import Lease
 from llmlb.actors.admission import NoneCapable, Ready
 from llmlb.actors.mailbox import ActorGone
 from llmlb.errors import InternalError, LbError, ResponseStateUnavailable
 from llmlb.house import House
 from llmlb.http.attempts import Attempts, look_into
+from llmlb.http.cutoff import CutOff
 from llmlb.http.dialect import Dialect
 from llmlb.http.downstream import Downstream, Inbound, PeerGone
 from llmlb.http.inference import InferenceRequest
@@ -54,10 +55,12 @@ class Exchange:
     client: UpstreamClient
     images: ImageGate
     instance_id: str
+    cut_off: CutOff = field(default_factory=CutOff)
+    """Ends what outlasts the drain: with an error event where content has been sent."""
     _attempts: Attempts = field(init=False)
 
     def __post_init__(self) -> None:
-        self._attempts = Attempts(self.house, self.client)
+        self._attempts = Attempts(self.house, self.client, self.cut_off)
 
     async def serve(
         self,
@@ -87,7 +90,13 @@ class Exchange:
             if not self.house.open:
                 raise shutting_down()
             await relay_stored(
-                response_id, inbound, downstream, house=self.house, client=self.client, trail=trail
+                response_id,
+                inbound,
+                downstream,
+                house=self.house,
+                client=self.client,
+                cut_off=self.cut_off,
+                trail=trail,
             )
 
         await self._answering(work, dialect_of(Api.RESPONSES), inbound, downstream)
@@ -214,7 +223,8 @@ class Exchange:
                     if trail.hopeless or trail.only is not None:
                         raise trail.error() from None
                 except LbError:
-                    lease.outcome = Outcome.REFUSED  # no endpoint would take it
+                    if trail.committed:
+                        return
                     raise
                 else:
                     return
@@ -222,16 +232,19 @@ class Exchange:
     async def _admitted(self, request: InferenceRequest, trail: Trail) -> Lease:
         """A lease for *request*, after as long in line as the settings allow."""
         settings, asked_at_s = self.house.settings, trio.current_time()
-        result = await self.house.admission.wait_for_ready_with_timeout(
-            trail.model,
-            request.api,
-            settings.queue_max,
-            max(0.0, settings.queue_timeout_s - trail.waited_s),
-            excluding=trail.excluded,
-            only=trail.only,
-            decide=admission_control,
-            arrival=trail.arrival,
-        )
+        with self.cut_off.scope() as waiting:
+            result = await self.house.admission.wait_for_ready_with_timeout(
+                trail.model,
+                request.api,
+                settings.queue_max,
+                max(0.0, settings.queue_timeout_s - trail.waited_s),
+                excluding=trail.excluded,
+                only=trail.only,
+                decide=admission_control,
+                arrival=trail.arrival,
+            )
+        if waiting.cancelled_caught:
+            raise shutting_down()
         # No await from here to the caller's `with`: a lease is held the moment it is given.
         if isinstance(result, Ready):
             trail.waited_s += result.waited_s

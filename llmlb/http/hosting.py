@@ -26,6 +26,9 @@ log = structlog.get_logger()
 GRACEFUL_S = 2.0
 """For connections that are still open after the drain."""
 
+QUIET_S, QUIET_LIMIT_S = 0.25, 2.0
+"""After the drain: so long nobody may ask, or at most this is waited for it."""
+
 EXIT_OK, EXIT_CANNOT_START, EXIT_CRASHED = 0, 1, 70
 
 
@@ -133,8 +136,22 @@ async def _until_drained(app: LlmlbApp, received: AsyncIterator[int], limit_s: f
         nursery.start_soon(hurry)
         with trio.move_on_after(limit_s):
             await app.house.drain()
+        await _until_quiet(app)
         nursery.cancel_scope.cancel()
+    app.cut_off()  # the server gives what is said last GRACEFUL_S to arrive
     log.info("stopping")
+
+
+async def _until_quiet(app: LlmlbApp) -> None:
+    """Return once nobody has asked anything for a moment.
+
+    Whoever keeps a connection, and uses it, has been told by then that it closes; one that is
+    closed just when a request comes in would leave its client guessing.
+    """
+    with trio.move_on_after(QUIET_LIMIT_S):
+        # It does not poll: it sleeps for what is left.
+        while (left_s := app.asked_at_s + QUIET_S - trio.current_time()) > 0:  # noqa: ASYNC110
+            await trio.sleep(left_s)
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -11,6 +11,7 @@ import trio
 
 from llmlb.accounting import Usage
 from llmlb.errors import LbError, UpstreamError, UpstreamTimeout
+from llmlb.http.cutoff import CutOff
 from llmlb.http.dialect import Meter, Translator
 from llmlb.http.downstream import Downstream, Head, Headers, PeerGone
 from llmlb.http.inference import Call
@@ -18,6 +19,7 @@ from llmlb.http.members import renaming
 from llmlb.http.refusal import refusal_of
 from llmlb.http.splicing import edited
 from llmlb.http.sse import EventScanner, Piece
+from llmlb.http.turned_away import shutting_down
 from llmlb.http.upstream.client import UpstreamClient, UpstreamResponse
 from llmlb.http.upstream.faults import FaultKind, UpstreamFault
 from llmlb.types import Endpoint
@@ -63,6 +65,7 @@ class Relay:
     """Headers for the endpoint."""
     own_headers: Headers
     """Headers of ours for the client."""
+    cut_off: CutOff
     metered: bool = True
     """Ask for usage at the end of a stream, even if the client did not."""
     clock: Callable[[], float] = trio.current_time
@@ -98,17 +101,20 @@ class Relay:
         """Relay the whole answer.
 
         Raises UpstreamFault (look at `committed` before trying elsewhere), EndpointRefusal,
-        UsageRefused (try again, not metered), PeerGone.
+        UsageRefused (try again, not metered), PeerGone, ShuttingDown.
         """
         started_s = self.clock()
         self._end_s = started_s + self.patience.stream_s
-        with trio.CancelScope(deadline=started_s + self._limit_s) as self._budget:
+        with self.cut_off.scope(deadline=started_s + self._limit_s) as self._budget:
             await self._call()
-        if self._budget.cancelled_caught and self._sending:
+        if not self._budget.cancelled_caught:
+            return
+        if self.cut_off.over:
+            raise shutting_down()
+        if self._sending:
             self.downstream.abort()
             raise PeerGone  # it is there, but it has stopped reading
-        if self._budget.cancelled_caught:
-            raise UpstreamFault(FaultKind.TIMEOUT, self._too_slow())
+        raise UpstreamFault(FaultKind.TIMEOUT, self._too_slow())
 
     @property
     def _limit_s(self) -> float:
@@ -252,8 +258,10 @@ class Relay:
         return "The endpoint's stream stalled."
 
 
-def as_error(fault: UpstreamFault) -> LbError:
+def as_error(fault: UpstreamFault | LbError) -> LbError:
     """What a client is told of *fault*, when there is nowhere else to go."""
+    if isinstance(fault, LbError):
+        return fault
     if fault.kind is FaultKind.TIMEOUT:
         return UpstreamTimeout(str(fault))
     return UpstreamError(str(fault))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from urllib.parse import parse_qs
 
-from llmlb.errors import LbError, NotFound, ResponseStateUnavailable
+from llmlb.errors import LbError, NotFound, ResponseStateUnavailable, ShuttingDown
 from llmlb.house import House
 from llmlb.http.attempts import look_into, outgoing, patience_with
+from llmlb.http.cutoff import CutOff
 from llmlb.http.downstream import Downstream, Inbound
 from llmlb.http.inference import Call
 from llmlb.http.openai.dialects import KeptDialect
@@ -27,12 +28,14 @@ async def relay_stored(
     *,
     house: House,
     client: UpstreamClient,
+    cut_off: CutOff,
     trail: Trail,
 ) -> None:
     """Pass *inbound* on to the endpoint that keeps *response_id*, and its answer back.
 
     It needs no lease: nothing is computed for it. Raises NotFound, ResponseStateUnavailable,
-    UpstreamError, UpstreamRateLimited, UpstreamTimeout, EndpointRefusal, PeerGone.
+    UpstreamError, UpstreamRateLimited, UpstreamTimeout, EndpointRefusal, ShuttingDown,
+    PeerGone.
     """
     endpoint = _keeper(house, response_id)
     trail.attempts = 1
@@ -51,6 +54,7 @@ async def relay_stored(
         patience_with(endpoint, house.settings),
         outgoing=outgoing(inbound, asked),
         own_headers=(("x-request-id", inbound.request_id), *trail.headers(endpoint)),
+        cut_off=cut_off,
     )
     try:
         await relay.run()
@@ -62,6 +66,10 @@ async def relay_stored(
         if not relay.committed:
             raise _as_error(fault, response_id, trail) from None
         await relay.end_with(as_error(fault))
+    except ShuttingDown as error:
+        if not relay.committed:
+            raise
+        await relay.end_with(error)
     finally:
         trail.committed = relay.committed
     if inbound.method == "DELETE":

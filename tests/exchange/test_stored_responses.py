@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+import trio
 
 from llmlb.http.downstream import Inbound
 from llmlb.types import Api, EndpointId, Mode
@@ -254,6 +255,32 @@ async def test_an_endpoint_that_does_not_answer_is_504(scene: Scene) -> None:
     await two_endpoints(scene)
     scene.upstream.on(url("a"), "GET", "/v1/responses/resp_a", hangs)
     assert (await about(scene, "resp_a")).status == 504
+
+
+@pytest.mark.parametrize("begun", [True, False])
+async def test_a_stored_stream_that_outlasts_the_drain_is_cut_off(
+    scene: Scene, begun: bool
+) -> None:
+    await two_endpoints(scene)
+    delta = event("response.output_text.delta", delta="hi")
+    stream = Answer(200, {"content-type": "text/event-stream"}, [delta, 60.0] if begun else [60.0])
+    on(scene, "GET", "/v1/responses/resp_a?stream=true", stream)
+
+    async with trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            reply = await about(scene, "resp_a", rest="?stream=true")
+            if begun:
+                assert reply.events[-1].startswith(b"event: error\n")
+                assert b"shutting down" in reply.events[-1]
+            else:
+                assert (reply.status, reply.error["code"]) == (503, "shutting_down")
+
+        nursery.start_soon(ask)
+        await trio.sleep(1)
+        scene.exchange.cut_off.now()
+        started_s = trio.current_time()
+    assert trio.current_time() == started_s
 
 
 async def test_nobody_is_asked_while_the_house_drains(scene: Scene) -> None:

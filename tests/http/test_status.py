@@ -12,7 +12,9 @@ from tests.fakes.upstream import hangs
 
 
 async def test_alive_and_ready(served: Served) -> None:
-    assert (await served("GET", "/health")).json == {"status": "ok"}
+    alive = await served("GET", "/health")
+    assert alive.json == {"status": "ok"}
+    assert "connection" not in alive.headers
     assert (await served("GET", "/ready")).json == {"status": "ready"}
     assert (await served("HEAD", "/ready")).status == 200
 
@@ -30,6 +32,7 @@ async def test_while_draining_it_is_alive_but_not_ready(
     ready = await served("GET", "/ready")
     assert (ready.status, ready.error["code"]) == (503, "shutting_down")
     assert ready.headers["retry-after"] == "5"
+    assert ready.headers["connection"] == "close", "the next request is for somebody else"
     assert (await served("GET", "/health")).status == 200
     refused = await served.post("/v1/chat/completions", chat())
     assert (refused.status, refused.error["code"]) == (503, "shutting_down")
