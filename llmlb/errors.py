@@ -239,6 +239,12 @@ class UpstreamTimeout(LbError):
     status, _type, _code = 504, "timeout_error", "upstream_timeout"
 
 
+class OwnTimeOver(LbError):
+    """The client gave its request less time than the endpoint needed."""
+
+    status, _type, _code = 504, "timeout_error", "upstream_timeout"
+
+
 class LoopDetected(LbError):
     """The request came back to us."""
 

@@ -84,6 +84,10 @@ class Settings(BaseSettings):
     first_token_timeout_s: float = Field(300.0, gt=0, le=86_400)
     token_gap_timeout_s: float = Field(120.0, gt=0, le=86_400)
     stream_timeout_s: float = Field(3600.0, gt=0, le=604_800)
+    retry_timeout_s: float = Field(600.0, ge=0, le=86_400)
+    """From its first attempt on, so long a request may still be tried on another endpoint."""
+    stream_keepalive_s: float = Field(0.0, ge=0, le=3600)
+    """A stream that has said nothing yet gets a comment so often; 0: none."""
 
     image_fetch: Literal["off", "passthrough", "inline"] = Field("passthrough")
     image_fetch_allow: Networks = Field(())

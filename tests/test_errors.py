@@ -46,6 +46,7 @@ TABLE = {
     "StoreUnavailable": (503, "service_unavailable", "store_unavailable"),
     "QueueTimeout": (504, "timeout_error", "queue_timeout"),
     "UpstreamTimeout": (504, "timeout_error", "upstream_timeout"),
+    "OwnTimeOver": (504, "timeout_error", "upstream_timeout"),
     "LoopDetected": (508, "upstream_error", "loop_detected"),
 }
 """The table of the HTTP surface; EndpointRefusal carries what the endpoint said."""

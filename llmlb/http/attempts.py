@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import structlog
 import trio
 
 from llmlb.accounting import FinishedRequest, Lease, Outcome
-from llmlb.errors import EndpointRefusal, LbError, ShuttingDown
+from llmlb.errors import EndpointRefusal, LbError
 from llmlb.house import House
 from llmlb.http.cutoff import CutOff
 from llmlb.http.downstream import Downstream, Headers, Inbound
@@ -50,7 +51,8 @@ class Attempts:
     ) -> None:
         """One attempt.
 
-        Raises UpstreamFault, EndpointRefusal, ShuttingDown, PeerGone, and what `call_to` does.
+        Raises UpstreamFault, EndpointRefusal, ShuttingDown, OwnTimeOver, PeerGone, and what
+        `call_to` does.
         """
         endpoint = lease.endpoint
         trail.attempts += 1
@@ -70,7 +72,7 @@ class Attempts:
             endpoint,
             asked,
             downstream,
-            patience_with(endpoint, self.house.settings),
+            patience_with(endpoint, self.house.settings, own_s=trail.left_s),
             outgoing=outgoing(inbound, asked),
             own_headers=(
                 ("x-request-id", inbound.request_id),
@@ -81,7 +83,7 @@ class Attempts:
             metered=(endpoint.id, endpoint.base_url) not in self._unmetered,
         )
         started_s = trio.current_time()
-        failure: UpstreamFault | ShuttingDown | None = None
+        failure: UpstreamFault | LbError | None = None
         try:
             await self._relayed(relay)
         except EndpointRefusal:
@@ -90,7 +92,7 @@ class Attempts:
         except UpstreamFault as fault:
             lease.outcome = Outcome.FAILED
             failure = fault
-        except ShuttingDown as error:  # says nothing of the endpoint
+        except LbError as error:  # ours, or the client's time: says nothing of the endpoint
             failure = error
         finally:
             if relay.delivered_at_s is not None:
@@ -154,13 +156,14 @@ def look_into(house: House, endpoint: Endpoint, fault: UpstreamFault) -> None:
         house.suspect(endpoint)
 
 
-def patience_with(endpoint: Endpoint, settings: Settings) -> Patience:
-    """How long *endpoint* may take."""
+def patience_with(endpoint: Endpoint, settings: Settings, *, own_s: float = math.inf) -> Patience:
+    """How long *endpoint* may take, if the client gives it *own_s*."""
     return Patience(
         whole_s=endpoint.inference_timeout_s,
         first_token_s=max(settings.first_token_timeout_s, endpoint.inference_timeout_s),
         token_gap_s=settings.token_gap_timeout_s,
         stream_s=settings.stream_timeout_s,
+        own_s=own_s,
     )
 
 

@@ -18,9 +18,10 @@ from llmlb.http.cutoff import CutOff
 from llmlb.http.dialect import Dialect
 from llmlb.http.downstream import Downstream, Inbound, PeerGone
 from llmlb.http.inference import InferenceRequest
+from llmlb.http.keepalive import KeptAlive
 from llmlb.http.openai.request import JsonRequest
 from llmlb.http.openai.stored import endpoint_for
-from llmlb.http.policy import refuse_loops
+from llmlb.http.policy import own_time_s, refuse_loops
 from llmlb.http.reading import dialect_of, read_request
 from llmlb.http.render import render_error
 from llmlb.http.stored import relay_stored
@@ -75,8 +76,8 @@ class Exchange:
         Raises nothing but what cancels the task, and PeerGone.
         """
 
-        async def work(trail: Trail) -> None:
-            await self._serve(api, inbound, downstream, trail, only)
+        async def work(client: KeptAlive, trail: Trail) -> None:
+            await self._serve(api, inbound, client, trail, only)
 
         await self._answering(work, dialect_of(api), inbound, downstream)
 
@@ -85,14 +86,14 @@ class Exchange:
     ) -> None:
         """Answer a question about a response that an endpoint keeps. Raises like `serve`."""
 
-        async def work(trail: Trail) -> None:
+        async def work(client: KeptAlive, trail: Trail) -> None:
             refuse_loops(inbound.headers, self.instance_id)
             if not self.house.open:
                 raise shutting_down()
             await relay_stored(
                 response_id,
                 inbound,
-                downstream,
+                client,
                 house=self.house,
                 client=self.client,
                 cut_off=self.cut_off,
@@ -103,15 +104,16 @@ class Exchange:
 
     async def _answering(
         self,
-        work: Callable[[Trail], Awaitable[None]],
+        work: Callable[[KeptAlive, Trail], Awaitable[None]],
         dialect: Dialect,
         inbound: Inbound,
         downstream: Downstream,
     ) -> None:
         """Do *work*; whatever it raises becomes the answer, in the words of *dialect*."""
         trail = Trail()
+        client = KeptAlive(downstream, (("x-request-id", inbound.request_id),))
         try:
-            await work(trail)
+            await work(client, trail)
         except LbError as error:
             refusal = error
         except PeerGone:
@@ -128,8 +130,11 @@ class Exchange:
         if trail.committed:
             downstream.abort()
             return
+        if client.head_alone:
+            await client.end_with(dialect.error_event(refusal), trail.headers())
+            return
         told = dialect.error_body(refusal, inbound.request_id)
-        ours = (("x-request-id", inbound.request_id), *trail.headers())
+        ours = (("x-request-id", inbound.request_id), *trail.headers(), *trail.advice(refusal))
         head, body = render_error(refusal, ours, told)
         await downstream.begin(head)
         await downstream.send(body)
@@ -138,11 +143,12 @@ class Exchange:
         self,
         api: Api,
         inbound: Inbound,
-        downstream: Downstream,
+        client: KeptAlive,
         trail: Trail,
         only: EndpointId | None,
     ) -> None:
         refuse_loops(inbound.headers, self.instance_id)
+        trail.ends_at_s = trio.current_time() + own_time_s(inbound.headers)
         request = read_request(api, inbound.path, inbound.body)
         trail.model = request.model
         trail.route = "" if api in _EVERYWHERE else inbound.path
@@ -151,6 +157,21 @@ class Exchange:
         if (keeper := self._keeper_of(request)) is not None:
             only, trail.continues = keeper, True
         trail.only = only
+
+        async def answer() -> None:
+            await self._settle_images(request, inbound, client, trail)
+
+        every_s = self.house.settings.stream_keepalive_s
+        if request.stream and every_s > 0:
+            await client.while_waiting(every_s, answer)
+        else:
+            await answer()
+
+    async def _settle_images(
+        self, request: InferenceRequest, inbound: Inbound, downstream: Downstream, trail: Trail
+    ) -> None:
+        """See to the images of *request*, if it may hold any, and then to its answer."""
+        api = request.api
         if api not in _WITH_IMAGES or not isinstance(inbound.body, bytes):
             await self._take(self._ways(request, trail), request, inbound, downstream, trail)
             return
@@ -213,6 +234,7 @@ class Exchange:
         """Give one endpoint after the other its chance, until one has answered."""
         while True:
             with await self._admitted(request, trail) as lease:
+                trail.begin_trying(self.house.settings.retry_timeout_s)
                 try:
                     await self._attempts.run(lease, request, inbound, downstream, trail)
                 except UpstreamFault as fault:
@@ -220,7 +242,7 @@ class Exchange:
                     if trail.committed:
                         return
                     trail.failed(lease, fault)
-                    if trail.hopeless or trail.only is not None:
+                    if trail.hopeless or trail.only is not None or trail.too_late:
                         raise trail.error() from None
                 except LbError:
                     if trail.committed:
@@ -232,12 +254,13 @@ class Exchange:
     async def _admitted(self, request: InferenceRequest, trail: Trail) -> Lease:
         """A lease for *request*, after as long in line as the settings allow."""
         settings, asked_at_s = self.house.settings, trio.current_time()
+        limit_s = min(max(0.0, settings.queue_timeout_s - trail.waited_s), trail.left_s)
         with self.cut_off.scope() as waiting:
             result = await self.house.admission.wait_for_ready_with_timeout(
                 trail.model,
                 request.api,
                 settings.queue_max,
-                max(0.0, settings.queue_timeout_s - trail.waited_s),
+                limit_s,
                 excluding=trail.excluded,
                 only=trail.only,
                 decide=admission_control,
@@ -257,4 +280,4 @@ class Exchange:
                 "The endpoint that keeps this conversation is not serving at the moment.",
                 retry_after_s=result.retry_after_s,
             )
-        raise turned_away(result, trail.model, settings)
+        raise turned_away(result, trail.model, waited_s=trail.waited_s)

@@ -55,6 +55,11 @@ class InferenceRequest(Protocol):
         ...
 
     @property
+    def stream(self) -> bool:
+        """Whether its answer is a stream of events."""
+        ...
+
+    @property
     def needs(self) -> frozenset[Capability]:
         """What a model has to be able to do, images apart."""
         ...

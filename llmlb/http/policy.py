@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
 import uuid
 from collections.abc import Mapping
@@ -12,6 +13,9 @@ from llmlb.errors import HeadersTooLarge, InvalidRequest, LoopDetected, SetupReq
 from llmlb.http.upstream.client import INSTANCE_HEADER
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
+
+OWN_TIME_HEADER = "x-llmlb-timeout-s"
+_SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 
 HEADER_BLOCK_LIMIT_BYTES = 32 * 1024
 
@@ -38,6 +42,22 @@ def refuse_two_lengths(headers: Mapping[str, str]) -> None:
     """Raise InvalidRequest if the body's length is told in two ways: a smuggler's trick."""
     if "content-length" in headers and "transfer-encoding" in headers:
         raise InvalidRequest("A request has either Content-Length or Transfer-Encoding, not both.")
+
+
+def own_time_s(headers: Mapping[str, str]) -> float:
+    """How long the client gives its request, by `x-llmlb-timeout-s`; infinite if it does not say.
+
+    Raises InvalidRequest.
+    """
+    said = headers.get(OWN_TIME_HEADER)
+    if said is None:
+        return math.inf
+    if not _SECONDS.fullmatch(said) or not float(said):
+        raise InvalidRequest(
+            f"'{OWN_TIME_HEADER}' must be a number of seconds above 0, like 30 or 2.5.",
+            param=OWN_TIME_HEADER,
+        )
+    return float(said)
 
 
 def refuse_strangers(local: str | None, peer: str | None, headers: Mapping[str, str]) -> None:

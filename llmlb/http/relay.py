@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import trio
 
 from llmlb.accounting import Usage
-from llmlb.errors import LbError, UpstreamError, UpstreamTimeout
+from llmlb.errors import LbError, OwnTimeOver, UpstreamError, UpstreamTimeout
 from llmlb.http.cutoff import CutOff
 from llmlb.http.dialect import Meter, Translator
 from llmlb.http.downstream import Downstream, Head, Headers, PeerGone
@@ -46,6 +46,8 @@ class Patience:
     token_gap_s: float
     stream_s: float
     """A stream, from sending to its end; also a client that takes its time over any answer."""
+    own_s: float = math.inf
+    """Any answer: what is left of the time that the client gave its request."""
 
 
 @dataclass(slots=True)
@@ -101,10 +103,11 @@ class Relay:
         """Relay the whole answer.
 
         Raises UpstreamFault (look at `committed` before trying elsewhere), EndpointRefusal,
-        UsageRefused (try again, not metered), PeerGone, ShuttingDown.
+        UsageRefused (try again, not metered), PeerGone, ShuttingDown, OwnTimeOver.
         """
         started_s = self.clock()
-        self._end_s = started_s + self.patience.stream_s
+        own_end_s = started_s + self.patience.own_s
+        self._end_s = min(started_s + self.patience.stream_s, own_end_s)
         with self.cut_off.scope(deadline=started_s + self._limit_s) as self._budget:
             await self._call()
         if not self._budget.cancelled_caught:
@@ -114,14 +117,17 @@ class Relay:
         if self._sending:
             self.downstream.abort()
             raise PeerGone  # it is there, but it has stopped reading
+        if self.clock() >= own_end_s:
+            raise OwnTimeOver("The request was not answered in the time that its client gave it.")
         raise UpstreamFault(FaultKind.TIMEOUT, self._too_slow())
 
     @property
     def _limit_s(self) -> float:
         """How long the endpoint may take to say anything."""
+        patience = self.patience
         if not self.asked.stream:
-            return self.patience.whole_s
-        return min(self.patience.first_token_s, self.patience.stream_s)
+            return min(patience.whole_s, patience.own_s)
+        return min(patience.first_token_s, patience.stream_s, patience.own_s)
 
     @contextmanager
     def _on_the_clients_time(self) -> Iterator[None]:
@@ -132,7 +138,7 @@ class Relay:
         yield
         now_s = self.clock()
         self.client_s += now_s - started_s
-        self._budget.deadline, self._sending = now_s + left_s, False
+        self._budget.deadline, self._sending = min(self._end_s, now_s + left_s), False
 
     async def _call(self) -> None:
         asked = self.asked

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import parse_qs
 
-from llmlb.errors import LbError, NotFound, ResponseStateUnavailable, ShuttingDown
+from llmlb.errors import LbError, NotFound, ResponseStateUnavailable
 from llmlb.house import House
 from llmlb.http.attempts import look_into, outgoing, patience_with
 from llmlb.http.cutoff import CutOff
@@ -12,6 +12,7 @@ from llmlb.http.downstream import Downstream, Inbound
 from llmlb.http.inference import Call
 from llmlb.http.openai.dialects import KeptDialect
 from llmlb.http.openai.stored import endpoint_holding
+from llmlb.http.policy import own_time_s
 from llmlb.http.relay import Relay, as_error
 from llmlb.http.trail import Trail
 from llmlb.http.upstream.client import UpstreamClient
@@ -33,9 +34,9 @@ async def relay_stored(
 ) -> None:
     """Pass *inbound* on to the endpoint that keeps *response_id*, and its answer back.
 
-    It needs no lease: nothing is computed for it. Raises NotFound, ResponseStateUnavailable,
-    UpstreamError, UpstreamRateLimited, UpstreamTimeout, EndpointRefusal, ShuttingDown,
-    PeerGone.
+    It needs no lease: nothing is computed for it. Raises InvalidRequest, NotFound,
+    ResponseStateUnavailable, UpstreamError, UpstreamRateLimited, UpstreamTimeout,
+    EndpointRefusal, ShuttingDown, OwnTimeOver, PeerGone.
     """
     endpoint = _keeper(house, response_id)
     trail.attempts = 1
@@ -51,7 +52,7 @@ async def relay_stored(
         endpoint,
         asked,
         downstream,
-        patience_with(endpoint, house.settings),
+        patience_with(endpoint, house.settings, own_s=own_time_s(inbound.headers)),
         outgoing=outgoing(inbound, asked),
         own_headers=(("x-request-id", inbound.request_id), *trail.headers(endpoint)),
         cut_off=cut_off,
@@ -66,7 +67,7 @@ async def relay_stored(
         if not relay.committed:
             raise _as_error(fault, response_id, trail) from None
         await relay.end_with(as_error(fault))
-    except ShuttingDown as error:
+    except LbError as error:
         if not relay.committed:
             raise
         await relay.end_with(error)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
+import trio
+
 from llmlb.accounting import Lease
 from llmlb.errors import (
     LbError,
@@ -45,6 +47,9 @@ class Trail:
     """The model's name on the endpoint that was asked last."""
     attempts: int = 0
     waited_s: float = 0.0
+    ends_at_s: float = math.inf
+    """When the time is over that the client gave its request."""
+    _gives_up_at_s: float | None = None
     committed: bool = False
     """Something has reached the client."""
     arrival: int | None = None
@@ -57,11 +62,26 @@ class Trail:
         self.model, self.excluded = way.model, set(way.excluded)
         self.faults.clear()
 
+    def begin_trying(self, limit_s: float) -> None:
+        """The first endpoint is tried now, and others may be for *limit_s*."""
+        if self._gives_up_at_s is None:
+            self._gives_up_at_s = trio.current_time() + limit_s
+
+    @property
+    def too_late(self) -> bool:
+        """Whether no further endpoint is tried."""
+        return self._gives_up_at_s is not None and trio.current_time() >= self._gives_up_at_s
+
     def failed(self, lease: Lease, fault: UpstreamFault) -> None:
         """The endpoint of *lease* failed before anything reached the client."""
         self.arrival = lease.arrival
         self.excluded.add(lease.endpoint.id)
         self.faults.append(fault)
+
+    @property
+    def left_s(self) -> float:
+        """What is left of the client's own time."""
+        return max(0.0, self.ends_at_s - trio.current_time())
 
     @property
     def hopeless(self) -> bool:
@@ -81,6 +101,11 @@ class Trail:
         if queue_ms > 0:
             told += [("x-queue-status", "queued"), ("x-queue-wait-ms", str(queue_ms))]
         return tuple(told)
+
+    def advice(self, error: LbError) -> Headers:
+        """For the SDKs, which would try again by themselves: not after we have tried elsewhere."""
+        tried = self.attempts > 1 and error.http_status() in (502, 504)
+        return (("x-should-retry", "false"),) if tried else ()
 
     def error(self) -> LbError:
         """What the client is told when no endpoint is left to try."""

@@ -13,7 +13,6 @@ from llmlb.errors import (
     QueueTimeout,
     ShuttingDown,
 )
-from llmlb.settings import Settings
 
 DRAINING_RETRY_AFTER_S = 5
 
@@ -21,9 +20,10 @@ DRAINING_RETRY_AFTER_S = 5
 def turned_away(
     result: Timeout | CapacityExceeded | ModelUnknown | NoneCapable | Closed,
     model: str,
-    settings: Settings,
+    *,
+    waited_s: float,
 ) -> LbError:
-    """The error that a wait for *model* without a lease at its end is."""
+    """The error that a wait for *model* without a lease at its end is, after *waited_s* in all."""
     match result:
         case ModelUnknown():
             return ModelNotFound(model)
@@ -37,7 +37,7 @@ def turned_away(
                 retry_after_s=retry_after_s,
             )
         case Timeout():
-            return QueueTimeout(f"No endpoint came free within {settings.queue_timeout_s:g} s.")
+            return QueueTimeout(f"No endpoint came free within {round(waited_s, 1):g} s.")
         case Closed():
             return shutting_down()
         case _:

@@ -527,3 +527,31 @@ async def test_two_endpoints_that_fail_in_different_ways_leave_the_third_its_cha
     scene.on("c", json_answer(completion("fine")))
     answer = await scene.ask()
     assert (answer.status, answer.headers["x-llmlb-attempts"]) == (200, "3")
+
+
+# -- how long, and what SDKs are told
+
+
+@pytest.mark.parametrize("settings", [{"retry_timeout_s": 50.0}])
+async def test_after_its_time_no_other_endpoint_is_tried(scene: Scene) -> None:
+    for name in "abc":
+        await scene.endpoint(name, inference_timeout_s=30.0)
+        scene.on(name, hangs)
+
+    reply = await scene.ask()
+
+    assert trio.current_time() == pytest.approx(60)
+    assert (reply.status, reply.headers["x-llmlb-attempts"]) == (504, "2")
+
+
+async def test_sdks_are_told_not_to_try_again_what_was_tried_elsewhere(scene: Scene) -> None:
+    await scene.endpoint("a")
+    scene.on("a", refused())
+    assert "x-should-retry" not in (await scene.ask()).headers, "once is not enough to be sure"
+
+    await scene.endpoint("b")
+    scene.on("b", refused())
+    reply = await scene.ask()
+
+    assert (reply.status, reply.headers["x-llmlb-attempts"]) == (502, "2")
+    assert reply.headers["x-should-retry"] == "false"

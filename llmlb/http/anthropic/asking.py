@@ -33,6 +33,10 @@ class AskedMessage:
     def model(self) -> str:
         return self.asked.model
 
+    @property
+    def stream(self) -> bool:
+        return self.asked.stream
+
     @cached_property
     def _chat(self) -> ChatBody | LbError:
         try:
@@ -72,6 +76,7 @@ class AskedCount:
 
     asked: MessagesRequest
     api: Api = Api.COUNT_TOKENS
+    stream: bool = False
     needs: frozenset[Capability] = frozenset()
     remembered: bool = False
 

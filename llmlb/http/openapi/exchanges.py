@@ -27,10 +27,12 @@ from llmlb.http.openapi.route import (
     Answer,
     Content,
     JsonSchema,
+    Parameter,
     Route,
     event_stream,
     json_content,
 )
+from llmlb.http.policy import OWN_TIME_HEADER
 from llmlb.http.vision.checking import (
     ImageTooLarge,
     InvalidBase64Image,
@@ -81,6 +83,13 @@ UNREAD_FLAG: JsonSchema = {
 KEPT_ID: JsonSchema = {
     "description": "The id of what the request goes on from; the endpoint that keeps it answers."
 }
+OWN_TIME = Parameter(
+    OWN_TIME_HEADER,
+    "Seconds that the client gives the request, in line and over all attempts. It can only "
+    "shorten what the settings allow.",
+    {"type": "string", "pattern": "^(?=.*[1-9])[0-9]{1,9}([.][0-9]{1,9})?$"},
+    place="header",
+)
 EVENTS = event_stream("One `data:` line with JSON per event.")
 
 
@@ -117,6 +126,7 @@ def exchange(
 
     *more* says what is otherwise than with most: a `path` of its own, say, and a `name`.
     """
+    parameters: tuple[Parameter, ...] = more.pop("parameters", ())
     most: dict[str, Any] = {
         "methods": ("POST",),
         "path": PATHS[api],
@@ -129,5 +139,6 @@ def exchange(
         body=body,
         answers=(Answer(200, "What the endpoint answers.", answers),),
         errors=(*OF_EXCHANGE, *errors),
+        parameters=(*parameters, OWN_TIME),
         **{**most, **more},
     )

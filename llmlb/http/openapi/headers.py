@@ -24,10 +24,14 @@ HEADERS: Mapping[str, JsonSchema] = MappingProxyType(
         ),
         "retry-after": _header("Seconds after which to come back, where that is known.", _COUNT),
         "x-llmlb-endpoint": _header("The name of the endpoint that answers.", _TEXT),
+        "x-llmlb-model": _header("What that endpoint calls the model.", _TEXT),
         "x-llmlb-attempts": _header("How many endpoints have been asked.", _COUNT),
         "x-llmlb-queue-ms": _header("Time in line.", _COUNT),
         "x-queue-status": _header("There if the request had to wait.", {"const": "queued"}),
         "x-queue-wait-ms": _header("Time in line, if the request had to wait.", _COUNT),
+        "x-should-retry": _header(
+            "Tells SDKs that other endpoints have been tried already.", {"const": "false"}
+        ),
         "x-llmlb-notes": _header("What of the request could not be passed on.", _TEXT),
     }
 )
@@ -39,5 +43,7 @@ def _refs(*names: str) -> Mapping[str, JsonSchema]:
 
 
 OF_ALL = _refs("x-request-id")
-OF_EXCHANGES = _refs(*(name for name in HEADERS if name.startswith(("x-llmlb-", "x-queue-"))))
+OF_EXCHANGES = _refs(
+    *(name for name in HEADERS if name.startswith(("x-llmlb-", "x-queue-", "x-should-")))
+)
 RETRY_AFTER = _refs("retry-after")

@@ -10,8 +10,10 @@ from llmlb.errors import (
     ResponseStateUnavailable,
     ShuttingDown,
     UpstreamError,
+    UpstreamRateLimited,
     UpstreamTimeout,
 )
+from llmlb.http.openapi.exchanges import OWN_TIME
 from llmlb.http.openapi.headers import OF_ALL, OF_EXCHANGES
 from llmlb.http.openapi.route import (
     Answer,
@@ -55,13 +57,14 @@ def _about(
         tag="Inference",
         summary=summary,
         says="The endpoint that keeps the response is asked, and no other.",
-        parameters=(_ID, *parameters),
+        parameters=(_ID, *parameters, OWN_TIME),
         answers=(Answer(200, "What the endpoint answers.", (json_content(_ANY_OBJECT), *more)),),
         errors=(
             NotFound,
             ResponseStateUnavailable,
             ShuttingDown,
             UpstreamError,
+            UpstreamRateLimited,
             UpstreamTimeout,
             EndpointRefusal,
         ),
