@@ -136,6 +136,10 @@ class House:
         with suppress(ActorGone):
             self.registry.described(endpoint, device)
 
+    def loaded(self, endpoint: Endpoint, models: frozenset[str] | None) -> None:
+        with suppress(ActorGone):
+            self.registry.loaded(endpoint, models)
+
     # -- an exchange tells
 
     def finished(self, endpoint: Endpoint, request: FinishedRequest) -> None:

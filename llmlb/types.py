@@ -187,6 +187,8 @@ class Endpoint:
     error_count: int = 0
     native_apis: frozenset[Api] = frozenset()
     """Routes that not every engine has, as found at the last sync."""
+    loaded_models: frozenset[str] | None = None
+    """Which of its models are in memory, where it loads them on demand and tells; else None."""
     probed: bool = False
     """It has been probed since this process started."""
     synced: bool = False
@@ -209,6 +211,10 @@ class Endpoint:
     def capacity_is_assumed(self) -> bool:
         """Neither the operator nor the engine named the capacity."""
         return self.max_concurrency is None and self.engine_concurrency is None
+
+    def would_load(self, model: str) -> bool:
+        """Whether a request for *model* surely makes it load the model first."""
+        return self.loaded_models is not None and model not in self.loaded_models
 
     def offers(self, model: str) -> bool:
         """Whether it lists *model* by exactly this name."""
@@ -242,6 +248,7 @@ class Endpoint:
             engine=None,
             engine_concurrency=None,
             native_apis=frozenset(),
+            loaded_models=None,
             device_info=None,
             device_note=None,
             last_seen_at=None,

@@ -45,6 +45,10 @@ class Surveyor(Protocol):
         """What it computes on; never raises for what an endpoint does."""
         ...
 
+    async def in_memory(self, endpoint: Endpoint) -> frozenset[str] | None:
+        """The models it has in memory, if it loads them on demand and tells; never raises."""
+        ...
+
 
 class Listener(Protocol):
     """Who is told of the answers; no call here may block."""
@@ -52,6 +56,7 @@ class Listener(Protocol):
     def probed(self, endpoint: Endpoint, failure: str | None) -> None: ...
     def synced(self, endpoint: Endpoint, survey: Survey) -> None: ...
     def described(self, endpoint: Endpoint, device: DeviceReport) -> None: ...
+    def loaded(self, endpoint: Endpoint, models: frozenset[str] | None) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +121,7 @@ class _Watched:
     resync: bool = True
     failures: int = 0
     described: bool = False
+    loaded: frozenset[str] | None = None
     synced_at_s: float = 0.0
     probed_at_s: float = -HURRY_SPACING_S
 
@@ -204,6 +210,8 @@ class DeviceProber:
                 if not watched.described and report.failure is None:
                     watched.described = True
                     await self._describe(watched)
+                if report.failure is None:
+                    await self._look_into_memory(watched)
                 await self._pause(watched, self._until_next(watched))
 
     async def _probe(self, watched: _Watched) -> ProbeReport:
@@ -274,6 +282,14 @@ class DeviceProber:
             with trio.move_on_after(DEVICE_LIMIT_S):
                 report = await self._surveyor.device(endpoint)
             self._listener.described(endpoint, report)
+
+    async def _look_into_memory(self, watched: _Watched) -> None:
+        loaded = None
+        with trio.move_on_after(CHECK_LIMIT_S):
+            loaded = await self._surveyor.in_memory(watched.endpoint)
+        if loaded != watched.loaded:
+            watched.loaded = loaded
+            self._listener.loaded(watched.endpoint, loaded)
 
     def _until_next(self, watched: _Watched) -> float:
         interval_s = watched.endpoint.health_check_interval_s

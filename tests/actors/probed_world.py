@@ -42,6 +42,8 @@ class Server:
     survey_takes_s: float = 0.0
     device_takes_s: float = 0.0
     device: DeviceReport = GPU
+    memory: frozenset[str] | None = None
+    memory_takes_s: float = 0.0
 
 
 class ProbedWorld:
@@ -85,6 +87,11 @@ class ProbedWorld:
         await self._ask("device", endpoint, server.device_takes_s)
         return server.device
 
+    async def in_memory(self, endpoint: Endpoint) -> frozenset[str] | None:
+        server = self.server(endpoint.name)
+        await self._ask("in_memory", endpoint, server.memory_takes_s)
+        return server.memory
+
     async def _ask(self, what: str, endpoint: Endpoint, takes_s: float) -> None:
         # by identity: the child of one that was watched anew may not have heard of it yet
         assert id(endpoint) not in self._busy, "one question at a time"
@@ -108,6 +115,9 @@ class ProbedWorld:
 
     def described(self, endpoint: Endpoint, device: DeviceReport) -> None:
         self.told.append(("described", endpoint.name, device))
+
+    def loaded(self, endpoint: Endpoint, models: frozenset[str] | None) -> None:
+        self.told.append(("loaded", endpoint.name, models))
 
     def told_of(self, what: str, name: str = "a") -> list[object]:
         return [said for told, who, said in self.told if (told, who) == (what, name)]

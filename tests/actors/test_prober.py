@@ -46,7 +46,8 @@ async def test_a_new_endpoint_is_probed_surveyed_and_asked_for_its_device_at_onc
 ) -> None:
     world.prober.watch(new())
     await trio.sleep(1)
-    assert world.asked == [("check", "a", 0), ("survey", "a", 0), ("device", "a", 0)]
+    questions = ("check", "survey", "device", "in_memory")
+    assert world.asked == [(question, "a", 0) for question in questions]
     assert world.told == [
         ("probed", "a", None),
         ("synced", "a", Survey(Engine.VLLM, (Model("m"),), 64)),
@@ -253,6 +254,38 @@ async def test_a_device_question_that_never_ends_is_cut_off_with_a_note(world: P
     assert len(world.asked_at_s("check")) >= 4
 
 
+# -- what it has in memory
+
+
+async def test_it_tells_what_is_in_memory_when_that_has_changed(world: ProbedWorld) -> None:
+    server = world.server("a")
+    world.prober.watch(new(interval_s=10))
+    await trio.sleep(25)
+    assert world.told_of("loaded") == []
+    for memory in (frozenset({"m"}), frozenset({"m"}), frozenset[str](), None):
+        server.memory = memory
+        await trio.sleep(12)
+    assert world.told_of("loaded") == [{"m"}, frozenset(), None]
+
+
+async def test_one_that_never_tells_is_cut_off_and_its_answer_is_none(world: ProbedWorld) -> None:
+    server = world.server("a")
+    server.memory = frozenset({"m"})
+    world.prober.watch(new(interval_s=10))
+    await trio.sleep(1)
+    server.memory_takes_s = FOR_EVER_S
+    await trio.sleep(100)
+    assert world.told_of("loaded") == [{"m"}, None]
+    assert len(world.asked_at_s("check")) >= 4
+
+
+async def test_one_that_is_down_is_not_asked_for_it(world: ProbedWorld) -> None:
+    world.server("a").down = NoAnswer("No answer.")
+    world.prober.watch(new(interval_s=10))
+    await trio.sleep(100)
+    assert world.asked_at_s("in_memory") == []
+
+
 # -- many at once
 
 
@@ -266,7 +299,7 @@ async def test_a_hundred_endpoints_known_at_the_start_do_not_fire_together(
     assert max(firsts) <= START_SPREAD_S
     for since_s in (0, 300):
         tenths = Counter(int(at_s * 10) for what, _, at_s in world.asked if at_s >= since_s)
-        assert max(tenths.values()) <= 15 * 2, "a check and a survey each"
+        assert max(tenths.values()) <= 15 * 3, "three questions each"
 
 
 async def test_one_that_is_new_does_not_wait_for_the_spread(world: ProbedWorld) -> None:

@@ -21,6 +21,7 @@ class FakeSurveyor:
     models: dict[str, tuple[Model, ...]] = field(default_factory=dict)
     failures: dict[str, ProbeFailed] = field(default_factory=dict)
     devices: dict[str, DeviceReport] = field(default_factory=dict)
+    memory: dict[str, frozenset[str]] = field(default_factory=dict)
     answer_after_s: float = 0.0
     survey_after_s: float = 0.0
     """On top of answer_after_s, for the second question."""
@@ -43,6 +44,10 @@ class FakeSurveyor:
     async def device(self, endpoint: Endpoint) -> DeviceReport:
         await trio.lowlevel.checkpoint()
         return self.devices.get(endpoint.base_url, DeviceReport(note="It does not tell."))
+
+    async def in_memory(self, endpoint: Endpoint) -> frozenset[str] | None:
+        await trio.lowlevel.checkpoint()
+        return self.memory.get(endpoint.base_url)
 
     def _listed(self, endpoint: Endpoint) -> tuple[Model, ...]:
         return self.models.get(endpoint.base_url, (Model("tiny"),))

@@ -56,6 +56,14 @@ class Described:
 
 
 @dataclass(frozen=True, slots=True)
+class Loaded:
+    """These models are in memory now; None: it does not tell."""
+
+    endpoint: Endpoint
+    models: frozenset[str] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """A request showed that the endpoint cannot serve, whatever its probes say."""
 
@@ -71,4 +79,4 @@ class Written:
 
 
 Mutation = Register | Update | Remove
-Message = Mutation | Settle | Probed | Synced | Described | Failed | Written
+Message = Mutation | Settle | Probed | Synced | Described | Loaded | Failed | Written

@@ -18,6 +18,7 @@ from llmlb.actors.registry.messages import (
     Change,
     Described,
     Failed,
+    Loaded,
     Message,
     Mutation,
     Probed,
@@ -136,6 +137,9 @@ class EndpointRegistry:
     def described(self, endpoint: Endpoint, device: DeviceReport) -> None:
         self._mailbox.tell(Described(endpoint, device))
 
+    def loaded(self, endpoint: Endpoint, models: frozenset[str] | None) -> None:
+        self._mailbox.tell(Loaded(endpoint, models))
+
     def failed(self, endpoint: Endpoint, reason: str) -> None:
         self._mailbox.tell(Failed(endpoint, reason))
 
@@ -185,6 +189,8 @@ class EndpointRegistry:
                     endpoint,
                     lambda e: replace(e, device_info=device.info, device_note=device.note),
                 )
+            case Loaded(endpoint, models):
+                self._observe(endpoint, lambda e: replace(e, loaded_models=models))
             case Failed(endpoint, reason):
                 self._observe(endpoint, lambda e: after_refusal(e, reason))
             case Written(error):

@@ -11,6 +11,8 @@ from llmlb.http.engines.inquiry import Inquiry
 from llmlb.http.engines.listing import Listing
 from llmlb.types import Engine, Model, Survey
 
+_OWN_LISTS = ("/api/v1/models", "/api/v0/models")
+
 _MARKS = {"key", "state", "arch", "publisher", "compatibility_type", "loaded_instances"}
 """Fields that only LM Studio's entries have; two of them are proof."""
 
@@ -28,11 +30,8 @@ class LmStudio:
         )
 
     async def survey(self, listing: Listing, inquiry: Inquiry) -> Survey | None:
-        for path in ("/api/v1/models", "/api/v0/models"):
-            entries = parse_entries(await inquiry.ask("GET", path))
-            if entries is not None:
-                break
-        else:
+        entries = await _entries(inquiry)
+        if entries is None:
             if not self.evident(listing):
                 return None
             entries = {}
@@ -45,6 +44,26 @@ class LmStudio:
                 for model_id, entry in listing.models.items()
             ),
         )
+
+
+async def models_in_memory(inquiry: Inquiry) -> frozenset[str] | None:
+    """Every name of what its own list calls loaded; None if it does not tell."""
+    entries = await _entries(inquiry) or {}
+    if not any("loaded_instances" in e or "state" in e for e in entries.values()):
+        return None
+    return frozenset(
+        name
+        for name, entry in entries.items()
+        if entry.get("loaded_instances") or entry.get("state") == "loaded"
+    )
+
+
+async def _entries(inquiry: Inquiry) -> dict[str, JsonObject] | None:
+    for path in _OWN_LISTS:
+        entries = parse_entries(await inquiry.ask("GET", path))
+        if entries is not None:
+            return entries
+    return None
 
 
 def parse_entries(body: JsonObject) -> dict[str, JsonObject] | None:

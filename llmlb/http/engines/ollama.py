@@ -61,6 +61,19 @@ class Ollama:
         return Survey(self.engine, tuple(models.values()))
 
 
+async def models_in_memory(inquiry: Inquiry) -> frozenset[str] | None:
+    """What /api/ps lists; None if it does not tell."""
+    running = (await inquiry.ask("GET", "/api/ps")).get("models")
+    if not isinstance(running, list):
+        return None
+    return frozenset(
+        name
+        for entry in running
+        for name in (mapping(entry).get("name"), mapping(entry).get("model"))
+        if isinstance(name, str)
+    )
+
+
 def shown_model(model: Model, shown: JsonObject) -> Model:
     """*model* with what /api/show says of it, where it says anything."""
     found = [_SAID[word] for word in words(shown.get("capabilities")) if word in _SAID]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 import trio
 
 from llmlb.errors import ProbeFailed
-from llmlb.http.engines import PROFILES
+from llmlb.http.engines import PROFILES, lmstudio, ollama
 from llmlb.http.engines.device import PATHS, parse_device
 from llmlb.http.engines.engine import EngineProfile
 from llmlb.http.engines.inquiry import Inquiry
@@ -19,6 +21,14 @@ from llmlb.types import DeviceReport, Endpoint, Engine, Model, Survey
 
 QUESTIONS_IN_A_ROW = 6
 """So many times `timeout_s` bounds all that a survey asks beyond /v1/models."""
+
+
+_IN_MEMORY: Mapping[Engine | None, Callable[[Inquiry], Awaitable[frozenset[str] | None]]] = (
+    MappingProxyType(
+        {Engine.OLLAMA: ollama.models_in_memory, Engine.LM_STUDIO: lmstudio.models_in_memory}
+    )
+)
+"""How those are asked that load a model when it is asked for."""
 
 
 class HttpSurveyor:
@@ -64,6 +74,11 @@ class HttpSurveyor:
                 return report
             notes.append(f"{path}: {report.note}")
         return DeviceReport(note="; ".join(notes))
+
+    async def in_memory(self, endpoint: Endpoint) -> frozenset[str] | None:
+        """The models that *endpoint* has in memory, if it loads on demand and tells."""
+        ask = _IN_MEMORY.get(endpoint.engine)
+        return None if ask is None else await ask(self._inquiry(endpoint))
 
     def _inquiry(self, endpoint: Endpoint) -> Inquiry:
         return Inquiry(self._client, endpoint, self._timeout_s)

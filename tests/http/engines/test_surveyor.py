@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from llmlb.errors import ProbeFailed
 from llmlb.http.engines.capabilities import plain_model
 from llmlb.http.engines.routes import PATHS
 from llmlb.http.engines.surveyor import HttpSurveyor
-from llmlb.types import Capability, DeviceType, Engine, GpuDevice, Model, Survey
+from llmlb.types import Capability, DeviceType, Endpoint, Engine, GpuDevice, Model, Survey
 from tests.fakes.upstream import (
     Answer,
     FakeUpstream,
@@ -107,6 +108,56 @@ async def test_a_check_is_over_after_five_seconds(
     with pytest.raises(ProbeFailed, match=r"No answer within 5 s\."):
         await surveyor.check(A)
     assert trio.current_time() - started == 5
+
+
+# --- what is in memory ----------------------------------------------------------------------
+
+
+OLLAMA, LM_STUDIO = (replace(A, engine=e) for e in (Engine.OLLAMA, Engine.LM_STUDIO))
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "path", "said", "found"),
+    [
+        (OLLAMA, "/api/ps", {"models": [{"name": "a:1b", "model": "a:1b"}]}, {"a:1b"}),
+        (OLLAMA, "/api/ps", {"models": []}, set()),
+        (OLLAMA, "/api/ps", {"models": [7, {}, {"name": None}, {"model": "b"}]}, {"b"}),
+        (OLLAMA, "/api/ps", {"models": None}, None),
+        (OLLAMA, "/api/ps", {"error": "no"}, None),
+        (OLLAMA, "/api/tags", {"models": []}, None),
+        (
+            LM_STUDIO,
+            "/api/v0/models",
+            {
+                "data": [
+                    {"id": "a", "state": "loaded", "arch": "x"},
+                    {"id": "b", "state": "not-loaded", "arch": "x"},
+                ]
+            },
+            {"a"},
+        ),
+        (
+            LM_STUDIO,
+            "/api/v1/models",
+            {
+                "models": [
+                    {"key": "a", "publisher": "x", "loaded_instances": [{"id": "a:2"}]},
+                    {"key": "b", "publisher": "x", "loaded_instances": []},
+                ]
+            },
+            {"a", "a:2"},
+        ),
+        (LM_STUDIO, "/api/v1/models", {"models": [{"key": "a", "publisher": "x"}]}, None),
+        (LM_STUDIO, "/api/v1/models", [], None),
+        (A, "/api/ps", {"models": []}, None),
+    ],
+)
+async def test_those_that_load_on_demand_tell_what_is_in_memory(
+    upstream: FakeUpstream, endpoint: Endpoint, path: str, said: object, found: set[str] | None
+) -> None:
+    upstream.get(URL, path, said)
+    assert await HttpSurveyor(upstream).in_memory(endpoint) == found
+    assert upstream.open_calls == []
 
 
 # --- each engine ----------------------------------------------------------------------------
