@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from types import TracebackType
@@ -49,6 +49,11 @@ class Lease:
         if not self._released:
             self._released = True
             self._give_back(self.serial, self.outcome)
+
+    def hand_over(self) -> Lease:
+        """The same right, held by somebody else from now on: releasing this one does nothing."""
+        self._released = True
+        return replace(self, _released=False)
 
     def __enter__(self) -> Self:
         return self

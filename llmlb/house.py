@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -97,6 +97,7 @@ class House:
         self._fallbacks = dict(settings.model_fallbacks)
         self._draining = False
         self._closing = trio.Event()
+        self._background: trio.Nursery
 
     # -- the registry tells. Nobody minds an actor that has stopped before the teller: either
     # the house is closing, or it is falling, and then as a whole.
@@ -206,6 +207,23 @@ class House:
         with suppress(ActorGone):
             await self.admission.wait_until_idle()
 
+    def start_soon(self, work: Callable[..., Awaitable[None]], *args: object) -> None:
+        """Let *work* go on beside whoever began it, until the house closes. Raises ActorGone.
+
+        It must raise nothing.
+        """
+        if self._closing.is_set():
+            raise ActorGone
+        self._background.start_soon(work, *args)
+
+    async def _work_in_background(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        async with trio.open_nursery() as self._background:
+            task_status.started()
+            await self._closing.wait()
+            self._background.cancel_scope.cancel()
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run all actors until `close`; if one dies, the house falls as a whole.
 
@@ -218,6 +236,7 @@ class House:
                 await middle.start(self.latency.run)
                 await middle.start(self.responses.run)
                 await middle.start(self.admission.run)
+                await middle.start(self._work_in_background)
                 async with trio.open_nursery() as first:
                     await first.start(self.prober.run)
                     await first.start(self.registry.run)

@@ -86,6 +86,8 @@ class Settings(BaseSettings):
     stream_timeout_s: float = Field(3600.0, gt=0, le=604_800)
     retry_timeout_s: float = Field(600.0, ge=0, le=86_400)
     """From its first attempt on, so long a request may still be tried on another endpoint."""
+    load_grace_s: float = Field(120.0, ge=0, le=3600)
+    """A load goes on so long after the client has left that caused it; 0: not at all."""
     stream_keepalive_s: float = Field(0.0, ge=0, le=3600)
     """A stream that has said nothing yet gets a comment so often; 0: none."""
 

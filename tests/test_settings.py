@@ -27,6 +27,7 @@ SPECIFIED: dict[str, tuple[str, str, object]] = {
     "LLMLB_BODY_MEMORY_BYTES": ("body_memory_bytes", "4096", 4096),
     "LLMLB_MODEL_ALIASES": ("model_aliases", "a=b|c", (("a", ("b", "c")),)),
     "LLMLB_MODEL_FALLBACKS": ("model_fallbacks", '{"a": "b"}', (("a", ("b",)),)),
+    "LLMLB_LOAD_GRACE_S": ("load_grace_s", "0", 0.0),
     "LLMLB_RETRY_TIMEOUT_S": ("retry_timeout_s", "0", 0.0),
     "LLMLB_STREAM_KEEPALIVE_S": ("stream_keepalive_s", "7.5", 7.5),
     "LLMLB_DRAIN_TIMEOUT_S": ("drain_timeout_s", "0", 0.0),
@@ -50,6 +51,7 @@ DEFAULTS: dict[str, object] = {
     "token_gap_timeout_s": 120,
     "stream_timeout_s": 3600,
     "retry_timeout_s": 600,
+    "load_grace_s": 120,
     "stream_keepalive_s": 0,
 }
 

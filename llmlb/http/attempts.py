@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 import trio
@@ -12,8 +13,9 @@ from llmlb.accounting import FinishedRequest, Lease, Outcome
 from llmlb.errors import EndpointRefusal, LbError
 from llmlb.house import House
 from llmlb.http.cutoff import CutOff
-from llmlb.http.downstream import Downstream, Headers, Inbound
+from llmlb.http.downstream import Downstream, Headers, Inbound, Nobody
 from llmlb.http.inference import Call, InferenceRequest
+from llmlb.http.loads import Loads
 from llmlb.http.refusal import UsageRefused
 from llmlb.http.relay import Patience, Relay, as_error
 from llmlb.http.trail import Trail
@@ -38,8 +40,12 @@ class Attempts:
     house: House
     client: UpstreamClient
     cut_off: CutOff
+    _loads: Loads = field(init=False)
     _unmetered: set[tuple[str, str]] = field(default_factory=set)
     """Endpoints (id, URL) that refuse to be asked for usage; bounded by their number."""
+
+    def __post_init__(self) -> None:
+        self._loads = Loads(self.house)
 
     async def run(
         self,
@@ -54,38 +60,13 @@ class Attempts:
         Raises UpstreamFault, EndpointRefusal, ShuttingDown, OwnTimeOver, PeerGone, and what
         `call_to` does.
         """
-        endpoint = lease.endpoint
         trail.attempts += 1
         trail.served = lease.model
-
-        def remember(response_id: str) -> None:
-            if request.remembered:
-                self.house.response_made(response_id, endpoint, owner=None)
-
-        try:
-            asked = request.call_to(endpoint, lease.model, trail.model, remember)
-        except LbError:
-            lease.outcome = Outcome.REFUSED  # the request is at fault, and no endpoint was asked
-            raise
-        relay = Relay(
-            self.client,
-            endpoint,
-            asked,
-            downstream,
-            patience_with(endpoint, self.house.settings, own_s=trail.left_s),
-            outgoing=outgoing(inbound, asked),
-            own_headers=(
-                ("x-request-id", inbound.request_id),
-                *trail.headers(endpoint),
-                *_notes(asked),
-            ),
-            cut_off=self.cut_off,
-            metered=(endpoint.id, endpoint.base_url) not in self._unmetered,
-        )
+        relay = self._relay_for(lease, request, inbound, downstream, trail)
         started_s = trio.current_time()
         failure: UpstreamFault | LbError | None = None
         try:
-            await self._relayed(relay)
+            await self._carried(relay, lease)
         except EndpointRefusal:
             lease.outcome = Outcome.REFUSED
             raise
@@ -105,6 +86,56 @@ class Attempts:
             lease.release()  # a client that does not read holds up no endpoint
             await relay.end_with(as_error(failure))
         raise failure
+
+    def _relay_for(
+        self,
+        lease: Lease,
+        request: InferenceRequest,
+        inbound: Inbound,
+        downstream: Downstream,
+        trail: Trail,
+    ) -> Relay:
+        """The call of one attempt. Raises what `call_to` does."""
+        endpoint = lease.endpoint
+
+        def remember(response_id: str) -> None:
+            if request.remembered:
+                self.house.response_made(response_id, endpoint, owner=None)
+
+        try:
+            asked = request.call_to(endpoint, lease.model, trail.model, remember)
+        except LbError:
+            lease.outcome = Outcome.REFUSED  # the request is at fault, and no endpoint was asked
+            raise
+        return Relay(
+            self.client,
+            endpoint,
+            asked,
+            downstream,
+            patience_with(endpoint, self.house.settings, own_s=trail.left_s),
+            outgoing=outgoing(inbound, asked),
+            own_headers=(
+                ("x-request-id", inbound.request_id),
+                *trail.headers(endpoint),
+                *_notes(asked),
+            ),
+            cut_off=self.cut_off,
+            metered=(endpoint.id, endpoint.base_url) not in self._unmetered,
+        )
+
+    async def _carried(self, relay: Relay, lease: Lease) -> None:
+        """Run *relay*; a load that it causes goes on though its client may leave."""
+        if not (lease.endpoint.would_load(lease.model) and self.house.settings.load_grace_s > 0):
+            await self._relayed(relay)
+            return
+
+        def abandon() -> bool:
+            if relay.committed or not relay.downstream.peer_gone:
+                return False
+            relay.downstream = Nobody()
+            return True
+
+        await self._loads.carry(partial(self._relayed, relay), lease, abandon)
 
     async def _relayed(self, relay: Relay) -> None:
         """Run *relay*, a second time if its endpoint cannot be asked for usage."""

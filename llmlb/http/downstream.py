@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import trio
+
 if TYPE_CHECKING:
     from llmlb.http.intake.form import Form
 
@@ -63,3 +65,22 @@ class Downstream(Protocol):
     def abort(self) -> None:
         """End the answer so that the client cannot take it for a complete one."""
         ...
+
+
+class Nobody:
+    """In the place of a client that has left: whoever has something for it finds that out."""
+
+    peer_gone = True
+
+    async def begin(self, head: Head) -> None:  # noqa: ARG002
+        """Raises PeerGone."""
+        await trio.lowlevel.checkpoint()
+        raise PeerGone
+
+    async def send(self, data: bytes) -> None:  # noqa: ARG002
+        """Raises PeerGone."""
+        await trio.lowlevel.checkpoint()
+        raise PeerGone
+
+    def abort(self) -> None:
+        """There is nothing to end."""
