@@ -12,7 +12,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-VIRTUAL = ("actors", "house", "exchange")
+VIRTUAL = ("actors", "house", "exchange", "simulation")
 """The folders whose tests run on a clock that jumps as soon as all tasks wait."""
 
 

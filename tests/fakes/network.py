@@ -40,7 +40,7 @@ class ServerSide:
             except trio.BrokenResourceError:  # a reset: closed with bytes unread
                 more = b""
             if not more:
-                self.closed_at = trio.current_time()
+                self.was_closed()
                 return b""
             self.received += more
 
@@ -57,6 +57,11 @@ class ServerSide:
     async def hang_up(self) -> None:
         self.hung_up = True
         await self.stream.aclose()
+
+    def was_closed(self) -> None:
+        """The client's side has been closed, now or before."""
+        if self.closed_at is None:
+            self.closed_at = trio.current_time()
 
 
 Serve = Callable[[ServerSide], Awaitable[None]]
@@ -85,32 +90,37 @@ class MemoryNetwork(httpcore.AsyncNetworkBackend):
         self.asked.append((host, port))
         try:
             with trio.fail_after(float("inf") if timeout is None else timeout):
-                await trio.sleep(self.connect_delay_s)
+                serve, refusal = await self._reach(host)
         except trio.TooSlowError as error:
             raise httpcore.ConnectTimeout from error
-        if self.refuse is not None:
+        if refusal is not None:
             failure = httpcore.ConnectError()
             # httpcore's pool keeps only the context, not the cause.
-            failure.__context__ = self.refuse
+            failure.__context__ = refusal
             raise failure
         client, server = trio.testing.memory_stream_pair()
         side = ServerSide(server)
         self.connections.append(side)
-        self._nursery.start_soon(self._serve, side)
-        return _MemoryStream(client)
+        self._nursery.start_soon(self._serve, side, serve)
+        return _MemoryStream(client, side)
 
-    async def _serve(self, side: ServerSide) -> None:
+    async def _reach(self, host: str) -> tuple[Serve, BaseException | None]:
+        """Who answers at *host*, or why nobody does; takes as long as connecting takes."""
+        await trio.sleep(self.connect_delay_s)
+        return self.serve, self.refuse
+
+    async def _serve(self, side: ServerSide, serve: Serve) -> None:
         try:
-            await self.serve(side)
+            await serve(side)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            side.closed_at = trio.current_time()
+            side.was_closed()
 
 
 class _MemoryStream(httpcore.AsyncNetworkStream):
     """The client's end. It never looks readable, so a stale connection is always a surprise."""
 
-    def __init__(self, stream: trio.StapledStream[Any, Any]) -> None:
-        self._stream = stream
+    def __init__(self, stream: trio.StapledStream[Any, Any], side: ServerSide) -> None:
+        self._stream, self._side = stream, side
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109, RUF100
         try:
@@ -125,6 +135,7 @@ class _MemoryStream(httpcore.AsyncNetworkStream):
             raise httpcore.WriteError from error
 
     async def aclose(self) -> None:
+        self._side.was_closed()
         await self._stream.aclose()
 
     def get_extra_info(self, info: str) -> Any:
