@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import gc
 import json
 import os
 import sys
@@ -38,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _be_child(seeds: Sequence[int], hours: float, limit_s: float) -> int:
     assert hashes_are_fixed(), "PYTHONHASHSEED=0 belongs to a child's environment"
+    gc.collect()
+    gc.freeze()  # what has been imported stays: no collection need look at it again
     for seed in seeds:
         # Time that does not pass in a loop that does not end: show where, and give up.
         faulthandler.dump_traceback_later(limit_s, exit=True)

@@ -195,8 +195,6 @@ class _Run:
         ledger.granted.clear()
         invariants.every_request_ends(accounts, now_s, self._total_s)
         invariants.nothing_goes_on_for_the_gone(accounts, ledger.calls, now_s)
-        bound = 4 * ledger.most_at_once + 8 * len(world.endpoints) + 16
-        invariants.mailboxes_are_bounded(high_water(world.app.house), bound)
 
     async def _look_at_rest(self, world: SimWorld) -> None:
         house, ledger = world.app.house, world.ledger
@@ -208,6 +206,8 @@ class _Run:
             {endpoint.name: endpoint.status for endpoint in known},
             {name: endpoint.condition.reachable for name, endpoint in world.endpoints.items()},
         )
+        bound = 4 * ledger.most_at_once + 8 * len(world.endpoints) + 16
+        invariants.mailboxes_are_bounded(high_water(world.app.house), bound)
         if not await house.journal.flush():
             raise Violation("statistics_add_up", "the journal could not be written.")
         invariants.statistics_add_up(await house.store.statistics.totals(), ledger.sums)
