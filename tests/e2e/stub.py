@@ -45,6 +45,8 @@ class Stub(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.calls: list[Seen] = []
+        self.own_routes: set[str] = set()
+        """Routes that not every engine has, and this one has."""
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
     def call(self, model: str) -> Seen:
@@ -90,7 +92,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         if "model" not in body:
-            self._json(404, {"error": {"message": "not here"}})
+            known = self.path in self.server.own_routes
+            self._json(400 if known else 404, {"error": {"message": "no model, or not here"}})
             return
         headers = {k.lower(): v for k, v in self.headers.items()}
         seen = Seen(body["model"], headers, body)
@@ -154,11 +157,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._quick(seen)
 
     def _quick(self, seen: Seen) -> None:
-        """A plain answer."""
+        """A plain answer, on whichever route."""
         usage = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
         message = {"role": "assistant", "content": "done"}
         choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
-        self._json(200, {"choices": choices, "usage": usage})
+        content = [{"type": "text", "text": "done"}]  # of a message; a response has an output
+        answer = {"choices": choices, "content": content, "output": content, "usage": usage}
+        self._json(200, answer)
 
     # -- the wire
 

@@ -8,8 +8,8 @@ from typing import Any
 from pydantic_core import from_json
 
 from llmlb.errors import InvalidJson
-from llmlb.http.anthropic.holes import Holes, take_out
 from llmlb.http.anthropic.reading import Reader
+from llmlb.http.holes import Holes, take_out
 
 _ROLES = ("user", "assistant", "system")
 _TOO_MANY_TOKENS = 2**31  # engines count in 32 bits

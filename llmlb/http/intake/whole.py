@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import cast
 
 import trio
@@ -16,10 +17,9 @@ class WholeIntake:
 
     def __init__(self, allowance: Allowance, budget: BodyBudget, spool: Spool) -> None:
         self._allowance, self._budget, self._spool = allowance, budget, spool
-        self._data = bytearray()
+        self._data = BytesIO()  # it gives its bytes away without copying them
         self._held_bytes = 0
         self._file: SpooledFile | None = None
-        self._closed = False
 
     async def take(self, data: bytes) -> None:
         """Raises RequestTooLarge, Overloaded, InternalError."""
@@ -28,12 +28,11 @@ class WholeIntake:
             raise overloaded()  # there never will be room for it
         if self._file is None and self._budget.take(len(data)):
             self._held_bytes += len(data)
-            self._data += data
+            self._data.write(data)
             return
         if self._file is None:
             self._file = SpooledFile(self._spool)
-            await self._file.write(bytes(self._data))
-            self._data.clear()
+            await self._file.write(self._take_data())
             self._give_back()
         await self._file.write(data)
 
@@ -41,14 +40,11 @@ class WholeIntake:
         """The body, or what stands for it until it has been read back into memory."""
         if self._file is not None:
             return WaitingBody(self)
-        whole = bytes(self._data)
-        self._data.clear()
-        return whole
+        return self._take_data()
 
     def close(self) -> None:
         """Give everything back. Works while being cancelled, and a second time."""
-        self._closed = True
-        self._data.clear()
+        self._take_data()
         self._give_back()
         if self._file is not None:
             self._file.close()
@@ -60,13 +56,16 @@ class WholeIntake:
             with trio.fail_after(within_s):
                 await self._budget.wait(file.size_bytes)
                 self._held_bytes = file.size_bytes
-                whole = bytearray()
-                while len(whole) < file.size_bytes:
-                    whole += await file.read(len(whole), file.size_bytes)
+                while self._data.tell() < file.size_bytes:
+                    self._data.write(await file.read(self._data.tell(), file.size_bytes))
         except trio.TooSlowError:
             raise overloaded() from None
         file.close()
-        return bytes(whole)
+        return self._take_data()
+
+    def _take_data(self) -> bytes:
+        data, self._data = self._data.getvalue(), BytesIO()
+        return data
 
     def _give_back(self) -> None:
         held_bytes, self._held_bytes = self._held_bytes, 0

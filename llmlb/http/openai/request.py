@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
 from llmlb.errors import InvalidJson, InvalidRequest, LbError, MissingField
+from llmlb.http.holes import Holes, take_out
 from llmlb.http.inference import Call, Remember
 from llmlb.http.members import renaming, values_of
 from llmlb.http.openai.dialects import dialect_for
@@ -102,12 +103,13 @@ class JsonRequest:
 
 def parse_request(api: Api, path: str, body: bytes) -> JsonRequest:
     """Read what routing needs of *body*. Raises InvalidJson, MissingField, InvalidRequest."""
+    hollow, holes = take_out(body)
     try:
-        routed = _Routed.model_validate_json(body)
+        routed = _Routed.model_validate_json(hollow)
     except ValidationError as error:
         raise _refusal(error) from None
-    if b"NaN" in body or b"Infinity" in body:
-        _refuse_not_a_number(body)
+    if b"NaN" in hollow or b"Infinity" in hollow:
+        _refuse_not_a_number(hollow)
     stream = _streams(api, routed)
     return JsonRequest(
         api=api,
@@ -116,7 +118,9 @@ def parse_request(api: Api, path: str, body: bytes) -> JsonRequest:
         stream=stream,
         choices=_choices(api, routed),
         body=body,
-        asking_for_usage=_for_usage(body, routed) if stream and api in _COUNTED_ON_REQUEST else (),
+        asking_for_usage=(
+            _for_usage(body, routed, holes) if stream and api in _COUNTED_ON_REQUEST else ()
+        ),
         goes_on_from=_named_in(routed) if api is Api.RESPONSES else _NOTHING,
         remembered=api is Api.RESPONSES and routed.store is not False,
     )
@@ -166,7 +170,7 @@ def _choices(api: Api, routed: _Routed) -> int:
     return n
 
 
-def _for_usage(body: bytes, routed: _Routed) -> tuple[Edit, ...]:
+def _for_usage(body: bytes, routed: _Routed, holes: Holes) -> tuple[Edit, ...]:
     """`stream_options.include_usage`, merged with the client's own options."""
     options = routed.stream_options
     if "stream_options" not in routed.model_fields_set:
@@ -177,7 +181,8 @@ def _for_usage(body: bytes, routed: _Routed) -> tuple[Edit, ...]:
     if options and options.get("include_usage") is True:
         return ()
     try:
-        merged = json.dumps({**(options or {}), "include_usage": True}, allow_nan=False).encode()
+        merged = json.dumps({**(options or {}), "include_usage": True}, allow_nan=False)
     except ValueError:
         return ()  # a number that Python cannot write as it was read
-    return tuple(Edit(*span, merged) for span in values_of(body, "stream_options"))
+    filled = holes.fill(merged.encode())
+    return tuple(Edit(*span, filled) for span in values_of(body, "stream_options"))

@@ -6,13 +6,16 @@ import re
 import secrets
 from dataclasses import dataclass
 
-_LONG = re.compile(
-    rb'"(?:data|url)"\s*:\s*"(?:data:[\w/+.-]{1,80};base64,)?([A-Za-z0-9+/=]{4096,}+)"'
+_FIELD = re.compile(
+    rb'"(?:data|url|image_url|file_data)"[ \t\r\n]*:[ \t\r\n]*'
+    rb'"(?:data:(?:[\w/+.-]|\\/){1,80};base64,)?((?:[A-Za-z0-9+=]++|\\?/)*+)"'
 )
-"""The `data` of a block, or its data URL. Base64 means itself in JSON: nothing to unescape.
+"""A field of base64, or its data URL. A slash may be escaped, as some writers of JSON do.
 
 Other fields stay as they are, for they may stand in error messages.
 """
+
+_LONG_BYTES = 4096
 
 _MARK = f"hole-{secrets.token_hex(16)}-"
 """Stands for what was taken out. Never sent to anybody, so nobody can write it."""
@@ -42,14 +45,16 @@ class Holes:
 def take_out(body: bytes) -> tuple[bytes, Holes]:
     """*body* with a short mark for each long base64 string, and what they stand for.
 
-    Parsing an image of 10 MiB to a string, and writing it to another, would hold it five
-    times; a user's ten of them are 130 MiB.
+    The one is valid JSON if the other is. Parsing an image of 10 MiB to a string, and writing it
+    to another, would hold it five times; a user's ten of them are 130 MiB.
     """
     view = memoryview(body)
     pieces: list[bytes | memoryview] = []
     taken: list[memoryview] = []
     start = 0
-    for found in _LONG.finditer(body):
+    for found in _FIELD.finditer(body):
+        if found.end(1) - found.start(1) < _LONG_BYTES:
+            continue
         pieces += [view[start : found.start(1)], f"{_MARK}{len(taken)};".encode()]
         taken.append(view[found.start(1) : found.end(1)])
         start = found.end(1)
