@@ -73,7 +73,7 @@ STREAMS = {
 def metered(
     reads: list[bytes], choices: int = 1, limit_bytes: int = LIMIT_BYTES
 ) -> tuple[bool, bool, bool, Usage, str | None]:
-    meter, scanner = StreamMeter(choices), EventScanner(limit_bytes)
+    meter, scanner = StreamMeter(choices=choices), EventScanner(limit_bytes)
     for read in reads:
         for piece in scanner.feed(read):
             meter.see(piece)

@@ -44,7 +44,7 @@ ENDINGS = [
 
 
 def metered(reads: list[bytes], choices: int = 1) -> tuple[Any, ...]:
-    meter, scanner = StreamMeter(choices), EventScanner()
+    meter, scanner = StreamMeter(choices=choices), EventScanner()
     hidden = [
         piece.raw.strip() for read in reads for piece in scanner.feed(read) if meter.see(piece)
     ]

@@ -23,7 +23,7 @@ class MessagesDialect:
     event_limit_bytes: int = EVENT_LIMIT_BYTES
 
     def meter(self, choices: int) -> Meter:
-        return StreamMeter(choices)
+        return StreamMeter(choices=choices)
 
     def translator(self) -> ChatToMessages:
         return ChatToMessages(self.model, thinking=self.thinking)

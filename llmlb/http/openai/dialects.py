@@ -43,7 +43,7 @@ class ChunkDialect(_AsItComes):
     """Chat, completions, and the routes that do not stream: chunks, without a type."""
 
     def meter(self, choices: int) -> Meter:
-        return StreamMeter(choices)
+        return StreamMeter(choices=choices)
 
     def error_event(self, error: LbError) -> bytes:
         return error_event(error)
@@ -83,7 +83,7 @@ class ImageDialect(_Typed):
     """`/v1/images/…`: a list of images, or sketches of them and then each as it is complete."""
 
     def meter(self, choices: int) -> Meter:
-        return StreamMeter(choices)
+        return StreamMeter(choices=choices)
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,7 @@ def test_a_stream_without_its_stop_is_not_whole(end: bytes) -> None:
         b'data: {"type":"error","error":{"message":"boom"}}\n\n',
         b'data: {"error":{"message":"boom"}}\n\n',
         b'event: error\ndata: {"error":"boom"}\n\n',
+        b"event: error\ndata: boom\n\n",
         b'error: {"message":"boom"}\n\n',
     ],
 )
