@@ -107,6 +107,14 @@ def test_a_response_that_has_ended_is_complete_and_counted(kind: str) -> None:
     assert meter.usage == Usage(21, 3, 24)
 
 
+@pytest.mark.parametrize("kind", ENDS)
+@pytest.mark.parametrize("long", [False, True])
+def test_an_end_may_be_named_outside_of_its_data(kind: str, long: bool) -> None:
+    response = {"output": "ab " * 30_000 if long else "ab", **COUNTED}
+    end = f"event: {kind}\ndata: {json.dumps({'response': response})}\n\n".encode()
+    assert verdict([*BEFORE, *TALK, end], 64 * 1024) == (True, True, Usage(21, 3, 24), None)
+
+
 FAILURES = [
     event("response.failed", response={"error": {"code": "x", "message": "out of memory"}}),
     event("error", code="x", message="out of memory", param=None),
@@ -114,6 +122,7 @@ FAILURES = [
     b'data: {"error": {"message": "out of memory"}}\n\n',
     b'event: error\ndata: {"message": "out of memory"}\n\n',
     b"event: error\ndata: out of memory\n\n",
+    b'event: response.failed\ndata: {"response": {"error": {"message": "out of memory"}}}\n\n',
 ]
 
 

@@ -12,15 +12,20 @@ from llmlb.http.openai.event_meter import EventMeter
 from llmlb.http.openai.long_event import usage_in
 from llmlb.http.openai.response import kept_of
 
+_ENDS = ("response.completed", "response.incomplete", "response.cancelled")
+
+_TYPE = rb'(?:"type"\s*:\s*"|(?:^|[\r\n])event:\s*)'
+
+_END = rb"response\.(?:completed|incomplete|cancelled)"
+
 _TELLING = re.compile(
-    rb'"(?:type"\s*:\s*"(?:response\.(?:completed|incomplete|cancelled|failed)|error)"|error"\s*:\s*["{])'
-    rb"|(?:^|[\r\n])(?:event:\s*error|error:|data:\s*\[DONE\])"
+    _TYPE
+    + rb"(?:%b|response\.failed|error)" % _END
+    + rb'|"error"\s*:\s*["{]|(?:^|[\r\n])(?:error:|data:\s*\[DONE\])'
 )
 
-_LONG_END = re.compile(rb'"type"\s*:\s*"response\.(?:completed|incomplete|cancelled)"')
+_LONG_END = re.compile(_TYPE + _END)
 """The end, in an event of which only the ends are known: it repeats the whole answer."""
-
-_ENDS = ("response.completed", "response.incomplete", "response.cancelled")
 
 _BEFORE_CONTENT = frozenset({"response.created", "response.queued", "response.in_progress"})
 
