@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 from llmlb.errors import LbError, UnsupportedCapability
 from llmlb.http.anthropic.chat import ChatBody, to_chat
 from llmlb.http.anthropic.dialect import MessagesDialect
 from llmlb.http.anthropic.native import CLIENT_HEADERS, CountTokensDialect, NativeDialect
 from llmlb.http.anthropic.request import MessagesRequest, parse_count_tokens, parse_messages
+from llmlb.http.dialect import Dialect
 from llmlb.http.inference import Call, Remember
 from llmlb.http.members import renaming
 from llmlb.http.splicing import spliced
@@ -21,13 +24,14 @@ COUNT_PATH = f"{PATH}/count_tokens"
 
 
 @dataclass(frozen=True)
-class AskedMessage:
-    """One `POST /v1/messages`; what it is as a chat completion is found out when it matters."""
+class _Asked(ABC):
+    """What the questions of this API have in common: some endpoints know them as they are."""
 
     asked: MessagesRequest
-    api: Api = Api.MESSAGES
-    needs: frozenset[Capability] = frozenset()
-    remembered: bool = False
+
+    api: ClassVar[Api]
+    needs: ClassVar[frozenset[Capability]] = frozenset()
+    remembered: ClassVar[bool] = False
 
     @property
     def model(self) -> str:
@@ -37,6 +41,39 @@ class AskedMessage:
     def stream(self) -> bool:
         return self.asked.stream
 
+    @property
+    @abstractmethod
+    def _refusal(self) -> LbError | None:
+        """Why an endpoint that does not know this API cannot be asked; None: it can."""
+
+    def beyond(self, offering: Iterable[Endpoint]) -> frozenset[EndpointId]:
+        endpoints = tuple(offering)
+        others = frozenset(e.id for e in endpoints if self.api not in e.native_apis)
+        if not others or (refusal := self._refusal) is None:
+            return frozenset()
+        if len(others) == len(endpoints):
+            raise refusal
+        return others
+
+    def _as_it_is(self, path: str, dialect: Dialect, model: str, named: str) -> Call:
+        names = [] if model == self.model else renaming(self.asked.body, "model", model)
+        return Call(
+            path,
+            dialect,
+            spliced(self.asked.body, names),
+            stream=self.stream,
+            content_type="application/json",
+            passed_on=CLIENT_HEADERS,
+            named=named if names else None,
+        )
+
+
+@dataclass(frozen=True)
+class AskedMessage(_Asked):
+    """One `POST /v1/messages`; what it is as a chat completion is found out when it matters."""
+
+    api = Api.MESSAGES
+
     @cached_property
     def _chat(self) -> ChatBody | LbError:
         try:
@@ -44,18 +81,13 @@ class AskedMessage:
         except LbError as error:
             return error
 
-    def beyond(self, offering: Iterable[Endpoint]) -> frozenset[EndpointId]:
-        endpoints = tuple(offering)
-        foreign = frozenset(e.id for e in endpoints if Api.MESSAGES not in e.native_apis)
-        if not foreign or isinstance(self._chat, ChatBody):
-            return frozenset()
-        if len(foreign) == len(endpoints):
-            raise self._chat
-        return foreign
+    @property
+    def _refusal(self) -> LbError | None:
+        return self._chat if isinstance(self._chat, LbError) else None
 
     def call_to(self, endpoint: Endpoint, model: str, named: str, remember: Remember) -> Call:  # noqa: ARG002
-        if Api.MESSAGES in endpoint.native_apis:
-            return _as_it_is(self.asked, PATH, NativeDialect(), model, named)
+        if self.api in endpoint.native_apis:
+            return self._as_it_is(PATH, NativeDialect(), model, named)
         chat = self._chat
         if isinstance(chat, LbError):
             raise chat
@@ -64,37 +96,26 @@ class AskedMessage:
             "/v1/chat/completions",
             MessagesDialect(named, self.asked.wants_thinking),
             spliced(chat.body, names),
-            stream=self.asked.stream,
+            stream=self.stream,
             content_type="application/json",
             notes=chat.notes,
         )
 
 
 @dataclass(frozen=True)
-class AskedCount:
+class AskedCount(_Asked):
     """One `POST /v1/messages/count_tokens`, which only an endpoint that knows it can answer."""
 
-    asked: MessagesRequest
-    api: Api = Api.COUNT_TOKENS
-    stream: bool = False
-    needs: frozenset[Capability] = frozenset()
-    remembered: bool = False
+    api = Api.COUNT_TOKENS
 
     @property
-    def model(self) -> str:
-        return self.asked.model
-
-    def beyond(self, offering: Iterable[Endpoint]) -> frozenset[EndpointId]:
-        endpoints = tuple(offering)
-        unable = frozenset(e.id for e in endpoints if Api.COUNT_TOKENS not in e.native_apis)
-        if unable and len(unable) == len(endpoints):
-            raise UnsupportedCapability(
-                f"No endpoint of '{self.model[:200]}' counts tokens.", param="model"
-            )
-        return unable
+    def _refusal(self) -> LbError:
+        return UnsupportedCapability(
+            f"No endpoint of '{self.model[:200]}' counts tokens.", param="model"
+        )
 
     def call_to(self, endpoint: Endpoint, model: str, named: str, remember: Remember) -> Call:  # noqa: ARG002
-        return _as_it_is(self.asked, COUNT_PATH, CountTokensDialect(), model, named)
+        return self._as_it_is(COUNT_PATH, CountTokensDialect(), model, named)
 
 
 def read_messages(body: bytes) -> AskedMessage:
@@ -105,22 +126,3 @@ def read_messages(body: bytes) -> AskedMessage:
 def read_count(body: bytes) -> AskedCount:
     """Read `POST /v1/messages/count_tokens`. Raises like `read_messages`."""
     return AskedCount(parse_count_tokens(body))
-
-
-def _as_it_is(
-    asked: MessagesRequest,
-    path: str,
-    dialect: NativeDialect | CountTokensDialect,
-    model: str,
-    named: str,
-) -> Call:
-    names = [] if model == asked.model else renaming(asked.body, "model", model)
-    return Call(
-        path,
-        dialect,
-        spliced(asked.body, names),
-        stream=asked.stream,
-        content_type="application/json",
-        passed_on=CLIENT_HEADERS,
-        named=named if names else None,
-    )
