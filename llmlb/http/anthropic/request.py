@@ -25,8 +25,6 @@ class MessagesRequest:
 
     model: str
     stream: bool
-    max_tokens: int | None
-    """None in a question for the number of tokens."""
     body: bytes = field(repr=False)
     """As the client sent it."""
     fields: dict[str, Any] = field(repr=False)
@@ -48,13 +46,13 @@ def parse_messages(body: bytes) -> MessagesRequest:
     if not 1 <= max_tokens < _TOO_MANY_TOKENS:
         raise request.fault("max_tokens", f"must be between 1 and {_TOO_MANY_TOKENS - 1}")
     stream = bool(request.optional("stream", bool))
-    return _checked(body, request, holes, max_tokens=max_tokens, stream=stream)
+    return _checked(body, request, holes, stream=stream)
 
 
 def parse_count_tokens(body: bytes) -> MessagesRequest:
     """Read `POST /v1/messages/count_tokens`. Raises InvalidJson, MissingField, InvalidRequest."""
     request, holes = _parse(body)
-    return _checked(body, request, holes, max_tokens=None, stream=False)
+    return _checked(body, request, holes, stream=False)
 
 
 def _parse(body: bytes) -> tuple[Reader, Holes]:
@@ -68,9 +66,7 @@ def _parse(body: bytes) -> tuple[Reader, Holes]:
     return Reader(fields), holes
 
 
-def _checked(
-    body: bytes, request: Reader, holes: Holes, *, max_tokens: int | None, stream: bool
-) -> MessagesRequest:
+def _checked(body: bytes, request: Reader, holes: Holes, *, stream: bool) -> MessagesRequest:
     model = request.required("model", str)
     if not model:
         raise request.fault("model", "must not be empty")
@@ -84,12 +80,7 @@ def _checked(
         request.text_or_blocks("system")
     _check_options(request)
     return MessagesRequest(
-        model=model,
-        stream=stream,
-        max_tokens=max_tokens,
-        body=body,
-        fields=request.fields,
-        holes=holes,
+        model=model, stream=stream, body=body, fields=request.fields, holes=holes
     )
 
 
