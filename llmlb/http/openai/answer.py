@@ -23,6 +23,13 @@ def read_answer(results: str, body: bytes) -> Usage:
 
 def read_object(body: bytes) -> dict[str, Any]:
     """The JSON object of a plain 2xx body. Raises UpstreamFault if it is none, or an error."""
+    answer = read_any_object(body)
+    refuse_error(answer)
+    return answer
+
+
+def read_any_object(body: bytes) -> dict[str, Any]:
+    """The JSON object of a plain 2xx body, error or not. Raises UpstreamFault if it is none."""
     if not body.strip():
         raise UpstreamFault(FaultKind.BAD_ANSWER, "The endpoint answered with an empty body.")
     try:
@@ -33,7 +40,6 @@ def read_object(body: bytes) -> dict[str, Any]:
         ) from None
     if not isinstance(answer, dict):
         raise UpstreamFault(FaultKind.BAD_ANSWER, "The endpoint's answer is not a JSON object.")
-    _refuse_error(answer)
     return answer
 
 
@@ -50,13 +56,14 @@ def read_transcript(body: bytes) -> Usage:
         return Usage()  # plain text, srt or vtt
     if not isinstance(answer, dict):
         return Usage()  # somebody said "42"
-    _refuse_error(answer)
+    refuse_error(answer)
     if not isinstance(answer.get("text"), str):
         raise UpstreamFault(FaultKind.BAD_ANSWER, "The endpoint's answer has no text.")
     return read_usage(answer.get("usage"))
 
 
-def _refuse_error(answer: dict[str, Any]) -> None:
+def refuse_error(answer: dict[str, Any]) -> None:
+    """Raise UpstreamFault if the answer tells of an error in the way of OpenAI."""
     if answer.get("error"):
         said = error_from(200, answer["error"])
         raise UpstreamFault(FaultKind.BAD_ANSWER, f"The endpoint answered: {said.message}")
@@ -70,10 +77,17 @@ def read_usage(usage: Any) -> Usage:  # noqa: ANN401 - foreign JSON
     if not isinstance(usage, dict):
         return Usage()
     return Usage(
-        input_tokens=_count(usage.get("prompt_tokens", usage.get("input_tokens"))),
-        output_tokens=_count(usage.get("completion_tokens", usage.get("output_tokens"))),
-        total_tokens=_count(usage.get("total_tokens")),
+        input_tokens=token_count(usage.get("prompt_tokens", usage.get("input_tokens"))),
+        output_tokens=token_count(usage.get("completion_tokens", usage.get("output_tokens"))),
+        total_tokens=token_count(usage.get("total_tokens")),
     )
+
+
+def token_count(value: Any) -> int | None:  # noqa: ANN401 - foreign JSON
+    """A number of tokens, or None for what can be none (and would not fit the database)."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**48:
+        return value
+    return None
 
 
 def read_error(status: int, body: bytes) -> OpenAIError:
@@ -115,10 +129,3 @@ def _as_text(said: Any) -> str:  # noqa: ANN401 - foreign JSON
         return json.dumps(said, ensure_ascii=False)
     except RecursionError:  # writing takes a few levels more than reading did
         return ""
-
-
-def _count(value: Any) -> int | None:  # noqa: ANN401 - foreign JSON
-    """A number of tokens, or None for what can be none (and would not fit the database)."""
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**48:
-        return value
-    return None

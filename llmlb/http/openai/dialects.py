@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -11,7 +10,13 @@ from llmlb.accounting import Usage
 from llmlb.errors import LbError
 from llmlb.http.dialect import Dialect, Meter
 from llmlb.http.inference import Remember, forget
-from llmlb.http.openai.answer import read_answer, read_error, read_transcript
+from llmlb.http.openai.answer import (
+    read_answer,
+    read_any_object,
+    read_error,
+    read_transcript,
+    refuse_error,
+)
 from llmlb.http.openai.response import read_response
 from llmlb.http.openai.response_stream import ResponseMeter
 from llmlb.http.openai.stream import StreamMeter
@@ -53,8 +58,6 @@ class ChunkDialect(_AsItComes):
 class _Typed(_AsItComes):
     """Routes whose streams are of typed events, so that an error is one of them, too."""
 
-    results: str = ""
-
     def error_event(self, error: LbError) -> bytes:
         return typed_error_event(error)
 
@@ -76,6 +79,17 @@ class ResponseDialect(_Typed):
 
     def meter(self, choices: int) -> Meter:  # noqa: ARG002 - there is always one response
         return ResponseMeter(remember=self.remember)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptDialect(ResponseDialect):
+    """What an endpoint says of a response that it keeps, whatever became of that."""
+
+    def answer(self, body: bytes) -> tuple[bytes, Usage]:
+        told = read_any_object(body)
+        if "object" not in told:  # the error of a response that failed is its own
+            refuse_error(told)
+        return body, Usage()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,21 +148,3 @@ DIALECTS: Mapping[Api, Dialect] = MappingProxyType(
 def dialect_for(api: Api, remember: Remember) -> Dialect:
     """The dialect of one request; *remember* is told the ids of what an endpoint keeps of it."""
     return ResponseDialect(remember=remember) if api is Api.RESPONSES else DIALECTS[api]
-
-
-@dataclass(frozen=True, slots=True)
-class KeptDialect(ResponseDialect):
-    """What an endpoint says of a response that it keeps, whatever became of that."""
-
-    def answer(self, body: bytes) -> tuple[bytes, Usage]:
-        try:
-            told = json.loads(body)
-        except (ValueError, RecursionError):
-            told = None
-        if not isinstance(told, dict):
-            raise UpstreamFault(FaultKind.BAD_ANSWER, "The endpoint's answer is not a JSON object.")
-        if told.get("error") and "object" not in told:  # that of a response that failed is its own
-            raise UpstreamFault(
-                FaultKind.BAD_ANSWER, f"The endpoint answered: {read_error(200, body).message}"
-            )
-        return body, Usage()
