@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
 from typing import Any
 
 from llmlb.errors import (
@@ -22,7 +21,7 @@ from llmlb.errors import (
     UpstreamUnreachable,
 )
 from llmlb.http.openai.routes import PATHS
-from llmlb.http.openapi.headers import OF_ALL, OF_EXCHANGES
+from llmlb.http.openapi.headers import OF_EXCHANGES
 from llmlb.http.openapi.route import (
     Answer,
     Content,
@@ -31,6 +30,7 @@ from llmlb.http.openapi.route import (
     Route,
     event_stream,
     json_content,
+    open_object,
 )
 from llmlb.http.policy import OWN_TIME_HEADER
 from llmlb.http.vision.checking import (
@@ -95,23 +95,12 @@ EVENTS = event_stream("One `data:` line with JSON per event.")
 
 def asked(required: tuple[str, ...] = (), **fields: JsonSchema) -> JsonSchema:
     """A request's body: `model`, *fields*, and whatever else the endpoint understands."""
-    return {
-        "type": "object",
-        "properties": {"model": MODEL, **fields},
-        "required": ["model", *required],
-        "additionalProperties": True,
-    }
+    return open_object(("model", *required), model=MODEL, **fields)
 
 
 def results(name: str) -> Content:
     """An endpoint's answer, passed on as it is: it has a list *name* that is not empty."""
-    schema = {
-        "type": "object",
-        "properties": {name: {"type": "array", "minItems": 1}},
-        "required": [name],
-        "additionalProperties": True,
-    }
-    return json_content(schema)
+    return json_content(open_object((name,), **{name: {"type": "array", "minItems": 1}}))
 
 
 def exchange(
@@ -132,7 +121,7 @@ def exchange(
         "path": PATHS[api],
         "name": api.value,
         "tag": "Inference",
-        "headers": MappingProxyType({**OF_ALL, **OF_EXCHANGES}),
+        "headers": OF_EXCHANGES,
     }
     return Route(
         summary=summary,

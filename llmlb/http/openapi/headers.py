@@ -43,7 +43,5 @@ def _refs(*names: str) -> Mapping[str, JsonSchema]:
 
 
 OF_ALL = _refs("x-request-id")
-OF_EXCHANGES = _refs(
-    *(name for name in HEADERS if name.startswith(("x-llmlb-", "x-queue-", "x-should-")))
-)
+OF_EXCHANGES = _refs(*(name for name in HEADERS if name != "retry-after"))
 RETRY_AFTER = _refs("retry-after")

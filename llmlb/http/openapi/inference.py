@@ -29,10 +29,13 @@ from llmlb.http.openapi.route import (
     Route,
     event_stream,
     json_content,
+    open_object,
 )
 from llmlb.http.openapi.shown import ModelListShown, ModelShown
 from llmlb.types import Api
 
+_CONVERSATION: JsonSchema = {"description": "The conversation. Images in it are checked."}
+_STREAM_OPTIONS: JsonSchema = {"description": "`include_usage`: a last event with the usage."}
 _HELLO = [{"role": "user", "content": "hello"}]
 _BLOCKS: JsonSchema = {
     "anyOf": [
@@ -64,7 +67,7 @@ _MESSAGE: dict[str, JsonSchema] = {
             },
             "required": ["role", "content"],
         },
-        "description": "The conversation. Images in it are checked.",
+        **_CONVERSATION,
     },
     "system": {"anyOf": [*_BLOCKS["anyOf"], {"type": "null"}]},
     "temperature": {"type": ["number", "null"]},
@@ -79,25 +82,27 @@ _MESSAGE: dict[str, JsonSchema] = {
     "tool_choice": _TYPED,
     "thinking": _TYPED,
 }
-_RESPONSE: JsonSchema = {
-    "type": "object",
-    "properties": {"output": {"type": ["array", "null"]}, "status": {}},
-    "additionalProperties": True,
-}
+_CHAT = json_content(
+    asked(
+        stream=STREAM,
+        stream_options=_STREAM_OPTIONS,
+        n={"description": "How many answers."},
+        messages=_CONVERSATION,
+    ),
+    {"model": "tiny", "messages": _HELLO},
+)
+_RESPONSE = open_object(output={"type": ["array", "null"]}, status={})
+_REPLY = open_object(
+    ("type", "role", "content", "model", "stop_reason", "usage"),
+    type={"const": "message"},
+    content={"type": "array", "items": {"type": "object"}},
+)
 
 INFERENCE: tuple[Route, ...] = (
     exchange(
         Api.CHAT_COMPLETIONS,
         "Answer a conversation",
-        json_content(
-            asked(
-                stream=STREAM,
-                stream_options={"description": "`include_usage`: a last event with the usage."},
-                n={"description": "How many answers."},
-                messages={"description": "The conversation. Images in it are checked."},
-            ),
-            {"model": "tiny", "messages": _HELLO},
-        ),
+        _CHAT,
         results("choices"),
         EVENTS,
         errors=OF_IMAGES,
@@ -108,7 +113,7 @@ INFERENCE: tuple[Route, ...] = (
         json_content(
             asked(
                 stream=STREAM,
-                stream_options={"description": "`include_usage`: a last event with the usage."},
+                stream_options=_STREAM_OPTIONS,
                 n={"description": "How many answers to each prompt."},
                 prompt={"description": "A text, or several."},
             ),
@@ -162,17 +167,7 @@ INFERENCE: tuple[Route, ...] = (
             ),
             {"model": "tiny", "max_tokens": 100, "messages": _HELLO},
         ),
-        json_content(
-            {
-                "type": "object",
-                "properties": {
-                    "type": {"const": "message"},
-                    "content": {"type": "array", "items": {"type": "object"}},
-                },
-                "required": ["type", "role", "content", "model", "stop_reason", "usage"],
-                "additionalProperties": True,
-            }
-        ),
+        json_content(_REPLY),
         event_stream("Typed events, from `message_start` to `message_stop`."),
         says="Passed on to endpoints that speak it, else translated to a chat completion and back. "
         "What cannot be translated is named in `x-llmlb-notes`.",
@@ -183,14 +178,7 @@ INFERENCE: tuple[Route, ...] = (
         Api.COUNT_TOKENS,
         "Count the tokens of a conversation, in Anthropic's words",
         json_content(asked(("messages",), **_MESSAGE), {"model": "tiny", "messages": _HELLO}),
-        json_content(
-            {
-                "type": "object",
-                "properties": {"input_tokens": {"type": "integer"}},
-                "required": ["input_tokens"],
-                "additionalProperties": True,
-            }
-        ),
+        json_content(open_object(("input_tokens",), input_tokens={"type": "integer"})),
         says="Only by endpoints that can.",
         errors=(UnsupportedCapability,),
         anthropic=True,
@@ -200,10 +188,7 @@ INFERENCE: tuple[Route, ...] = (
 CHOSEN: Route = exchange(
     Api.CHAT_COMPLETIONS,
     "Chat with one endpoint",
-    json_content(
-        asked(stream=STREAM, messages={"description": "The conversation."}),
-        {"model": "tiny", "messages": _HELLO},
-    ),
+    _CHAT,
     results("choices"),
     EVENTS,
     path="/api/endpoints/{endpoint_id}/chat/completions",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
 from llmlb.errors import (
     EndpointRefusal,
     NotFound,
@@ -14,7 +12,7 @@ from llmlb.errors import (
     UpstreamTimeout,
 )
 from llmlb.http.openapi.exchanges import OWN_TIME
-from llmlb.http.openapi.headers import OF_ALL, OF_EXCHANGES
+from llmlb.http.openapi.headers import OF_EXCHANGES
 from llmlb.http.openapi.route import (
     Answer,
     Content,
@@ -68,7 +66,7 @@ def _about(
             UpstreamTimeout,
             EndpointRefusal,
         ),
-        headers=MappingProxyType({**OF_ALL, **OF_EXCHANGES}),
+        headers=OF_EXCHANGES,
     )
 
 

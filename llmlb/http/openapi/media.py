@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llmlb.errors import UnsupportedCapability, UnsupportedMediaType
 from llmlb.http.intake.form import InvalidForm
-from llmlb.http.openapi.exchanges import STREAM, UNREAD, asked, exchange, results
+from llmlb.http.openapi.exchanges import MODEL, STREAM, UNREAD, asked, exchange, results
 from llmlb.http.openapi.route import (
     BINARY,
     Content,
@@ -13,23 +13,18 @@ from llmlb.http.openapi.route import (
     event_stream,
     json_content,
     multipart_content,
+    open_object,
 )
 from llmlb.types import Api
 
 _OF_FORMS = (UnsupportedCapability, UnsupportedMediaType, InvalidForm)
 
-_MODEL: JsonSchema = {"type": "string", "minLength": 1, "description": "As `/v1/models` lists it."}
 _STREAM: JsonSchema = {"enum": ["true", "false"], "description": "Answer piece by piece."}
 _FORMAT: JsonSchema = {"description": "`json`, `text`, `srt` …: for the endpoint."}
 
 _IMAGE_EVENTS = event_stream("Sketches of the images, and each image as it is complete.")
 
-_TRANSCRIPT: JsonSchema = {
-    "type": "object",
-    "properties": {"text": {"type": "string"}},
-    "required": ["text"],
-    "additionalProperties": True,
-}
+_TRANSCRIPT = open_object(("text",), text={"type": "string"})
 _HEARD = (json_content(_TRANSCRIPT), Content("text/*", {"type": "string"}))
 
 MEDIA: tuple[Route, ...] = (
@@ -53,7 +48,7 @@ MEDIA: tuple[Route, ...] = (
         "Change an image",
         multipart_content(
             {"image": "The image; several are `image[]`."},
-            {"model": _MODEL, "prompt": {"type": "string", "minLength": 1}, "stream": _STREAM},
+            {"model": MODEL, "prompt": {"type": "string", "minLength": 1}, "stream": _STREAM},
             {"image": "@cat.png", "model": "tiny", "prompt": "with a hat"},
         ),
         results("data"),
@@ -64,7 +59,7 @@ MEDIA: tuple[Route, ...] = (
         Api.IMAGE_VARIATION,
         "Make an image like another one",
         multipart_content(
-            {"image": "The image."}, {"model": _MODEL}, {"image": "@cat.png", "model": "tiny"}
+            {"image": "The image."}, {"model": MODEL}, {"image": "@cat.png", "model": "tiny"}
         ),
         results("data"),
         errors=_OF_FORMS,
@@ -91,7 +86,7 @@ MEDIA: tuple[Route, ...] = (
         "Write down what is said",
         multipart_content(
             {"file": "The recording."},
-            {"model": _MODEL, "stream": _STREAM, "response_format": _FORMAT},
+            {"model": MODEL, "stream": _STREAM, "response_format": _FORMAT},
             {"file": "@hello.mp3", "model": "tiny"},
         ),
         *_HEARD,
@@ -103,7 +98,7 @@ MEDIA: tuple[Route, ...] = (
         "Write down in English what is said",
         multipart_content(
             {"file": "The recording."},
-            {"model": _MODEL, "response_format": _FORMAT},
+            {"model": MODEL, "response_format": _FORMAT},
             {"file": "@hallo.mp3", "model": "tiny"},
         ),
         *_HEARD,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +70,16 @@ class Route:
     """Errors come in Anthropic's shape."""
 
 
+def open_object(required: Sequence[str] = (), **properties: JsonSchema) -> JsonSchema:
+    """An object that has *properties*, and may have others."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(required),
+        "additionalProperties": True,
+    }
+
+
 def json_content(shape: Shape, example: object = None) -> Content:
     """A body of JSON."""
     return Content("application/json", shape, example)
@@ -87,13 +97,6 @@ def multipart_content(
 
     `model` must be there, too. The *example* names a local file after an `@`, as curl does.
     """
-    properties: dict[str, JsonSchema] = {
-        name: {**BINARY, "description": says} for name, says in files.items()
-    }
-    schema = {
-        "type": "object",
-        "properties": {**properties, **fields},
-        "required": [*files, "model"],
-        "additionalProperties": True,
-    }
+    uploads = {name: {**BINARY, "description": says} for name, says in files.items()}
+    schema = open_object((*files, "model"), **uploads, **fields)
     return Content("multipart/form-data", schema, dict(example))
