@@ -7,15 +7,14 @@ import hashlib
 import json
 import random
 import socket
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from scripts.fetch_llava import TRIES, FetchFailed, Wanted, fetch, main, read_list
+from tests.fakes.local_server import LocalServer, Quiet, running
 
 CONTENT = random.Random(7).randbytes(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -50,11 +49,8 @@ class Site:
 def site() -> Iterator[Site]:
     site = Site()
 
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *args: object) -> None:
-            """Say nothing."""
-
-        def do_GET(self) -> None:
+    class Handler(Quiet):
+        def do_GET(self) -> None:  # noqa: N802 - as http.server calls it
             if site.redirect and self.path == "/model":
                 self.send_response(302)
                 self.send_header("location", "/elsewhere")
@@ -81,13 +77,9 @@ def site() -> Iterator[Site]:
             self.wfile.write(site.content[start:end])
             self.close_connection = True
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        site.url = f"http://127.0.0.1:{server.server_address[1]}/model"
+    with running(LocalServer(Handler)) as server:
+        site.url = f"{server.url}/model"
         yield site
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

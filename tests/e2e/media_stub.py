@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager
 from typing import Any
+
+from tests.fakes.local_server import Answering, LocalServer, running
 
 MODELS = ("whisper-tiny", "kokoro-82m", "flux-dev", "tiny")
 
@@ -36,56 +35,39 @@ RESPONSE = {
 Json = dict[str, Any]
 
 
-class MediaStub(ThreadingHTTPServer):
+class MediaStub(LocalServer):
     """Owns what it was asked: path, content type and length of each call."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.asked: list[tuple[str, str, int]] = []
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
     def paths(self) -> list[str]:
         return [path for path, _, _ in self.asked]
 
 
-@contextmanager
-def run_media_stub() -> Iterator[MediaStub]:
-    stub = MediaStub()
-    thread = threading.Thread(target=stub.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield stub
-    finally:
-        stub.shutdown()
-        stub.server_close()
-        thread.join()
+def run_media_stub() -> AbstractContextManager[MediaStub]:
+    return running(MediaStub())
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(Answering):
     server: MediaStub
 
-    def log_message(self, *args: object) -> None:
-        """Quiet."""
-
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - as http.server calls it
         match self.path:
             case "/v1/models":
-                data = [{"id": m, "object": "model", "owned_by": "stub"} for m in MODELS]
-                self._json({"object": "list", "data": data})
+                self.list_models(MODELS)
             case "/v1/responses/resp_1":
-                self._json(RESPONSE)
+                self.answer_json(RESPONSE)
             case "/v1/responses/resp_1/input_items":
-                self._json({"object": "list", "data": [], "has_more": False})
+                self.answer_json({"object": "list", "data": [], "has_more": False})
             case _:
-                self._json({"error": {"message": "not here"}}, 404)
+                self.not_here()
 
-    def do_DELETE(self) -> None:
-        self._json({"id": "resp_1", "object": "response", "deleted": True})
+    def do_DELETE(self) -> None:  # noqa: N802 - as http.server calls it
+        self.answer_json({"id": "resp_1", "object": "response", "deleted": True})
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - as http.server calls it
         length = int(self.headers["content-length"])
         start, left = b"", length
         while left:  # an upload may be larger than what a test should hold
@@ -94,9 +76,9 @@ class _Handler(BaseHTTPRequestHandler):
             left -= len(piece)
         self.server.asked.append((self.path, self.headers["content-type"] or "", length))
         streamed = b'name="stream"\r\n\r\ntrue' in start or b'"stream":true' in start
-        self._answer(streamed)
+        self._say(streamed)
 
-    def _answer(self, streamed: bool) -> None:
+    def _say(self, streamed: bool) -> None:
         match self.path:
             case "/v1/audio/transcriptions" if streamed:
                 self._events(
@@ -104,31 +86,21 @@ class _Handler(BaseHTTPRequestHandler):
                     {"type": "transcript.text.done", "text": "hello"},
                 )
             case "/v1/audio/transcriptions" | "/v1/audio/translations":
-                self._json({"text": "hello"})
+                self.answer_json({"text": "hello"})
             case "/v1/audio/speech":
-                self._send(200, "audio/mpeg", SOUND)
+                self.answer("audio/mpeg", SOUND)
             case "/v1/images/generations" if streamed:
                 self._events({"type": "image_generation.completed", "b64_json": "AAAA"})
             case "/v1/images/generations" | "/v1/images/edits" | "/v1/images/variations":
-                self._json(PICTURE)
+                self.answer_json(PICTURE)
             case "/v1/responses" | "/v1/responses/resp_1/cancel":
-                self._json(RESPONSE)
+                self.answer_json(RESPONSE)
             case _:
-                self._json({"error": {"message": "not here"}}, 404)
-
-    def _json(self, value: object, status: int = 200) -> None:
-        self._send(status, "application/json", json.dumps(value).encode())
+                self.not_here()
 
     def _events(self, *events: Json) -> None:
         body = b"".join(
             b"event: %b\ndata: %b\n\n" % (e["type"].encode(), json.dumps(e).encode())
             for e in events
         )
-        self._send(200, "text/event-stream", body)
-
-    def _send(self, status: int, content_type: str, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("content-type", content_type)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        self.answer("text/event-stream", body)

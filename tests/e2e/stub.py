@@ -8,11 +8,11 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.fakes.local_server import Answering, LocalServer, running
 
 MODELS = ("drip", "flood", "prefill", "cut", "broken-plain", "hold", "quick")
 FLOOD_EVENT = (
@@ -36,18 +36,14 @@ class Seen:
     finished: threading.Event = field(default_factory=threading.Event)
 
 
-class Stub(ThreadingHTTPServer):
+class Stub(LocalServer):
     """Owns the record of the calls; `url` is its base URL."""
 
-    daemon_threads = True
-    request_queue_size = 256
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.calls: list[Seen] = []
         self.own_routes: set[str] = set()
         """Routes that not every engine has, and this one has."""
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
     def call(self, model: str) -> Seen:
         """The newest call of *model*."""
@@ -57,17 +53,8 @@ class Stub(ThreadingHTTPServer):
         """A client that leaves is what these tests are about."""
 
 
-@contextmanager
-def run_stub() -> Iterator[Stub]:
-    stub = Stub()
-    thread = threading.Thread(target=stub.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield stub
-    finally:
-        stub.shutdown()
-        stub.server_close()
-        thread.join()
+def run_stub() -> AbstractContextManager[Stub]:
+    return running(Stub())
 
 
 def event(text: str, finish: str | None = None) -> bytes:
@@ -75,25 +62,22 @@ def event(text: str, finish: str | None = None) -> bytes:
     return b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n"
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(Answering):
     server: Stub
 
-    def log_message(self, *args: object) -> None:
-        """Quiet."""
-
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - as http.server calls it
         if self.path == "/v1/models":
-            data = [{"id": m, "object": "model", "owned_by": "stub"} for m in MODELS]
-            self._json(200, {"object": "list", "data": data})
+            self.list_models(MODELS)
         else:
-            self._json(404, {"error": {"message": "not here"}})
+            self.not_here()
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - as http.server calls it
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         if "model" not in body:
-            known = self.path in self.server.own_routes
-            self._json(400 if known else 404, {"error": {"message": "no model, or not here"}})
+            if self.path in self.server.own_routes:
+                self.answer_json({"error": {"message": "'model' is required"}}, 400)
+            else:
+                self.not_here()
             return
         headers = {k.lower(): v for k, v in self.headers.items()}
         seen = Seen(body["model"], headers, body)
@@ -163,17 +147,9 @@ class _Handler(BaseHTTPRequestHandler):
         choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
         content = [{"type": "text", "text": "done"}]  # of a message; a response has an output
         answer = {"choices": choices, "content": content, "output": content, "usage": usage}
-        self._json(200, answer)
+        self.answer_json(answer)
 
     # -- the wire
-
-    def _json(self, status: int, value: object) -> None:
-        body = json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
 
     def _begin_stream(self) -> None:
         self.send_response(200)

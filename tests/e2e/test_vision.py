@@ -11,13 +11,10 @@ import json
 import os
 import random
 import struct
-import threading
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +33,7 @@ from tests.fakes.images import (
     PNG_100X100_DATA_URL,
     WEBP_BASE64,
 )
+from tests.fakes.local_server import Answering, LocalServer, running
 
 MIB = 1024 * 1024
 REAL_MODEL = os.environ.get("LLMLB_VISION_MODEL", "")
@@ -47,52 +45,26 @@ LISTED = ("llava-v1.5-7b-hf", "qwen-vl-7b", "llama-3.1-8b", "mistral-7b")
 """What the endpoint that only lists its models has."""
 
 
-class Site(ThreadingHTTPServer):
+class Site(LocalServer):
     """Serves the picture, and lists models as an engine does that says nothing more of them."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.base_url = f"http://127.0.0.1:{self.server_address[1]}"
-        self.picture_url = f"{self.base_url}/picture.png"
+        super().__init__(_Handler)
+        self.picture_url = f"{self.url}/picture.png"
         self.asked: list[str] = []
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Answering):
     server: Site
 
-    def log_message(self, *args: object) -> None:
-        """Say nothing."""
-
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - as http.server calls it
         self.server.asked.append(self.path)
         if self.path == "/picture.png":
-            self._answer("image/png", base64.b64decode(PNG_100X100_BASE64))
+            self.answer("image/png", base64.b64decode(PNG_100X100_BASE64))
         elif self.path == "/v1/models":
-            models = {"object": "list", "data": [{"id": name} for name in LISTED]}
-            self._answer("application/json", json.dumps(models).encode())
+            self.list_models(LISTED)
         else:
-            self.send_error(404)
-
-    def _answer(self, content_type: str, body: bytes) -> None:
-        self.send_response(200)
-        self.send_header("content-type", content_type)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-
-@contextmanager
-def run_site() -> Iterator[Site]:
-    with Site() as site:
-        thread = threading.Thread(target=site.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield site
-        finally:
-            site.shutdown()
-            thread.join()
+            self.not_here()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +107,9 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             server.launch()
         for server in servers:
             server.wait_until_ready()
-        with run_site() as site, balancer:
+        with running(Site()) as site, balancer:
             balancer.register_all(*servers)
-            balancer.ask("POST", "/api/endpoints", {"name": "lists", "base_url": site.base_url})
+            balancer.ask("POST", "/api/endpoints", {"name": "lists", "base_url": site.url})
             balancer.wait_for_models(*LISTED)
             url = f"{balancer.base_url}/v1"
             with OpenAI(
