@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import anthropic
@@ -15,24 +15,13 @@ import trio
 
 from llmlb.types import Api, Capability, EndpointId
 from tests.fakes.asgi import Request
+from tests.fakes.forms import CONTENT_TYPE, form_bytes
 from tests.fakes.house import PATHS, Scene, url
 from tests.fakes.openai import completion
 from tests.fakes.served import Served
-from tests.fakes.upstream import Answer, SeenCall, hangs, json_answer, refused, replies
+from tests.fakes.upstream import Answer, SeenCall, hangs, json_answer, refused
 
 MESSAGES = {"messages": [{"role": "user", "content": "Hi"}]}
-
-BOUNDARY = "xyz"
-
-
-def form(**fields: str | tuple[str, bytes]) -> bytes:
-    parts = []
-    for name, value in fields.items():
-        file, data = value if isinstance(value, tuple) else (None, value.encode())
-        named = f'; filename="{file}"' if file else ""
-        head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{named}\r\n\r\n'
-        parts.append(head.encode() + data + b"\r\n")
-    return b"".join([*parts, f"--{BOUNDARY}--\r\n".encode()])
 
 
 @dataclass(frozen=True)
@@ -50,8 +39,7 @@ class Route:
 
     @property
     def headers(self) -> dict[str, str]:
-        kind = f"multipart/form-data; boundary={BOUNDARY}" if self.is_form else "application/json"
-        return {"content-type": kind}
+        return {"content-type": CONTENT_TYPE if self.is_form else "application/json"}
 
     @property
     def anthropic(self) -> bool:
@@ -60,11 +48,11 @@ class Route:
     def body(self, **more: Any) -> bytes:
         fields = {"model": "tiny", **self.fields, **more}
         fields = {name: value for name, value in fields.items() if value is not None}
-        return form(**fields) if self.is_form else json.dumps(fields).encode()
+        return form_bytes(fields) if self.is_form else json.dumps(fields).encode()
 
 
-SOUND: dict[str, Any] = {"file": ("a.wav", b"RIFF")}
-PICTURE: dict[str, Any] = {"image": ("a.png", b"\x89PNG"), "prompt": "a hat"}
+SOUND: dict[str, Any] = {"file": ("a.wav", "audio/wav", b"RIFF")}
+PICTURE: dict[str, Any] = {"image": ("a.png", "image/png", b"\x89PNG"), "prompt": "a hat"}
 IMAGE = {"data": [{"b64_json": "AAAA"}]}
 MESSAGE = {
     "type": "message",
@@ -146,24 +134,22 @@ async def offline(served: Served, route: Route) -> Request:
     return await post(served, route)
 
 
-async def busy(served: Served, route: Route) -> Request:
-    """The only slot is taken for longer than anybody waits."""
-    await endpoint(served.scene, route)
-    served.scene.on("a", replies(json_answer({}), after_s=100), route.api)
-    first = served.request("POST", route.path, route.body(), headers=route.headers)
-    served.begin(first)
-    await served.scene.settle()
-    return await post(served, route)
+def behind(others: int) -> Ask:
+    """Comes after so many that hang: the first of them has the only slot."""
+
+    async def ask(served: Served, route: Route) -> Request:
+        await endpoint(served.scene, route)
+        served.scene.on("a", hangs, route.api)
+        for _ in range(others):
+            served.begin(served.request("POST", route.path, route.body(), headers=route.headers))
+            await served.scene.settle()
+        return await post(served, route)
+
+    return ask
 
 
 async def full(served: Served, route: Route) -> Request:
-    await endpoint(served.scene, route)
-    served.scene.on("a", hangs, route.api)
-    for _ in range(2):  # one runs, one is in the line, which has one place
-        waiting = served.request("POST", route.path, route.body(), headers=route.headers)
-        served.begin(waiting)
-        await served.scene.settle()
-    reply = await post(served, route)
+    reply = await behind(2)(served, route)
     assert trio.current_time() == 0
     return reply
 
@@ -197,6 +183,11 @@ async def from_elsewhere(served: Served, route: Route) -> Request:
     )
 
 
+async def of_the_other_kind(served: Served, route: Route) -> Request:
+    other = replace(route, is_form=not route.is_form, fields={})
+    return await post(served, other)
+
+
 async def by_get(served: Served, route: Route) -> Request:
     return await served("GET", route.path)
 
@@ -210,62 +201,99 @@ async def broken_inside(served: Served, route: Route) -> Request:
     return reply
 
 
-REFUSED = {"error": {"message": "no", "type": "invalid_request_error", "param": "x", "code": "c"}}
+UPSTREAM = Told(502, "upstream_error", "upstream_error")
 
-SITUATIONS: dict[str, tuple[Ask, Told]] = {
-    "no model": (
+
+@dataclass(frozen=True)
+class Situation:
+    """One way to fail, what is said of it, and where and with which settings it comes about."""
+
+    ask: Ask
+    told: Told
+    settings: dict[str, Any] = field(default_factory=dict)
+    concerns: Callable[[Route], bool] = lambda route: True
+
+
+def refusal(status: int) -> Situation:
+    """The endpoint refuses the request: its words and its status are passed on."""
+    error = {"message": "no", "type": "invalid_request_error", "param": "x", "code": "c"}
+    told = Told(status, error["type"], error["code"], error["param"])
+    return Situation(with_answer(json_answer({"error": error}, status)), told)
+
+
+SITUATIONS: dict[str, Situation] = {
+    "no model": Situation(
         with_body(lambda route: route.body(model=None)),
         Told(400, "invalid_request_error", "missing_field", "model"),
     ),
-    "an unknown model": (
+    "an unknown model": Situation(
         with_body(lambda route: route.body(model="unknown")),
         Told(404, "invalid_request_error", "model_not_found", "model"),
     ),
-    "the wrong method": (by_get, Told(405, "invalid_request_error", "method_not_allowed")),
-    "not from this machine": (from_elsewhere, Told(403, "permission_error", "setup_required")),
-    "a loop": (looping, Told(508, "upstream_error", "loop_detected")),
-    "offline": (
-        offline,
-        Told(503, "service_unavailable", "no_capable_endpoints", retry_after=True),
+    "broken JSON": Situation(
+        with_body(lambda route: route.body()[:-12]),
+        Told(400, "invalid_request_error", "invalid_json"),
+        concerns=lambda route: not route.is_form,
     ),
-    "the line takes too long": (busy, Told(504, "timeout_error", "queue_timeout")),
-    "draining": (draining, Told(503, "service_unavailable", "shutting_down", retry_after=True)),
-    "a fault of ours": (broken_inside, Told(500, "server_error", "internal_error")),
-    "out of reach": (
-        with_answer(refused()),
-        Told(502, "upstream_error", "upstream_unreachable"),
+    "a broken form": Situation(
+        with_body(lambda route: route.body()[:-12]),
+        Told(400, "invalid_request_error", "invalid_multipart"),
+        concerns=lambda route: route.is_form,
     ),
-    "a 500": (
-        with_answer(json_answer({"error": "boom"}, 500)),
-        Told(502, "upstream_error", "upstream_error"),
+    "a body of the wrong kind": Situation(
+        of_the_other_kind, Told(415, "invalid_request_error", "unsupported_media_type")
     ),
-    "a 503": (with_answer(Answer(503)), Told(502, "upstream_error", "upstream_error")),
-    "an empty 200": (with_answer(Answer(200)), Told(502, "upstream_error", "upstream_error")),
-    "an error in a 200": (
-        with_answer(json_answer({"error": {"message": "boom"}})),
-        Told(502, "upstream_error", "upstream_error"),
+    "a body above the limit": Situation(
+        with_body(lambda route: route.body(prompt="x" * 2000)),
+        Told(413, "invalid_request_error", "request_too_large"),
+        {"max_body_bytes": 1024, "max_upload_bytes": 1024},
     ),
-    "too slow": (with_answer(hangs), Told(504, "timeout_error", "upstream_timeout")),
-    "rate limited": (
+    "more bytes than may be held at once": Situation(
+        with_body(lambda route: route.body(prompt="x" * 600_000)),
+        Told(503, "service_unavailable", "overloaded", retry_after=True),
+        {"body_memory_bytes": 1024, "spool_bytes": 1024},
+    ),
+    "the wrong method": Situation(by_get, Told(405, "invalid_request_error", "method_not_allowed")),
+    "not from this machine": Situation(
+        from_elsewhere, Told(403, "permission_error", "setup_required")
+    ),
+    "a loop": Situation(looping, Told(508, "upstream_error", "loop_detected")),
+    "a model that cannot do it": Situation(
+        incapable,
+        Told(400, "invalid_request_error", "unsupported_capability", "model"),
+        concerns=lambda route: route.is_form or route.api in (Api.IMAGE_GENERATIONS, Api.SPEECH),
+    ),
+    "offline": Situation(
+        offline, Told(503, "service_unavailable", "no_capable_endpoints", retry_after=True)
+    ),
+    "a full line": Situation(
+        full,
+        Told(429, "rate_limit_error", "queue_full", retry_after=True),
+        {"queue_max": 1},
+    ),
+    "the line takes too long": Situation(behind(1), Told(504, "timeout_error", "queue_timeout")),
+    "draining": Situation(
+        draining, Told(503, "service_unavailable", "shutting_down", retry_after=True)
+    ),
+    "a fault of ours": Situation(broken_inside, Told(500, "server_error", "internal_error")),
+    "out of reach": Situation(
+        with_answer(refused()), Told(502, "upstream_error", "upstream_unreachable")
+    ),
+    "a 500": Situation(with_answer(json_answer({"error": "boom"}, 500)), UPSTREAM),
+    "a 503": Situation(with_answer(Answer(503)), UPSTREAM),
+    "an empty 200": Situation(with_answer(Answer(200)), UPSTREAM),
+    "an error in a 200": Situation(
+        with_answer(json_answer({"error": {"message": "boom"}})), UPSTREAM
+    ),
+    "our key refused": Situation(with_answer(json_answer({"error": "key"}, 401)), UPSTREAM),
+    "too slow": Situation(with_answer(hangs), Told(504, "timeout_error", "upstream_timeout")),
+    "rate limited": Situation(
         with_answer(json_answer({"error": "slower"}, 429, retry_after=7)),
         Told(429, "rate_limit_error", "upstream_rate_limited", retry_after=True),
     ),
-    "our key refused": (
-        with_answer(json_answer({"error": "key"}, 401)),
-        Told(502, "upstream_error", "upstream_error"),
-    ),
-    "refused": (
-        with_answer(json_answer(REFUSED, 400)),
-        Told(400, "invalid_request_error", "c", "x"),
-    ),
-    "a conflict": (
-        with_answer(json_answer(REFUSED, 409)),
-        Told(409, "invalid_request_error", "c", "x"),
-    ),
-    "unprocessable": (
-        with_answer(json_answer(REFUSED, 422)),
-        Told(422, "invalid_request_error", "c", "x"),
-    ),
+    "refused": refusal(400),
+    "a conflict": refusal(409),
+    "unprocessable": refusal(422),
 }
 
 OPENAI_CLASSES: dict[int, type[openai.APIStatusError]] = {
@@ -288,70 +316,23 @@ ANTHROPIC_TYPES = {
 }
 
 
+CASES = [
+    pytest.param(situation, route, id=f"{name}-{route.api.value}")
+    for name, situation in SITUATIONS.items()
+    for route in filter(situation.concerns, ROUTES)
+]
+
+
 @pytest.fixture
-def settings(request: pytest.FixtureRequest) -> dict[str, Any]:
-    return getattr(request, "param", {})
+def settings(situation: Situation) -> dict[str, Any]:
+    return situation.settings
 
 
-by_route = pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.api.value)
-
-
-@by_route
-@pytest.mark.parametrize("name", SITUATIONS)
+@pytest.mark.parametrize(("situation", "route"), CASES)
 async def test_a_failure_is_told_in_the_words_of_the_route(
-    served: Served, route: Route, name: str
+    served: Served, situation: Situation, route: Route
 ) -> None:
-    ask, told = SITUATIONS[name]
-    check(await ask(served, route), route, told)
-
-
-@by_route
-@pytest.mark.parametrize("settings", [{"queue_max": 1}], indirect=True)
-async def test_a_full_line_is_429(served: Served, route: Route) -> None:
-    told = Told(429, "rate_limit_error", "queue_full", retry_after=True)
-    check(await full(served, route), route, told)
-
-
-@by_route
-@pytest.mark.parametrize(
-    "settings", [{"max_body_bytes": 1024, "max_upload_bytes": 1024}], indirect=True
-)
-async def test_a_body_above_the_limit_is_413(served: Served, route: Route) -> None:
-    reply = await post(served, route, route.body(prompt="x" * 2000))
-    check(reply, route, Told(413, "invalid_request_error", "request_too_large"))
-
-
-@by_route
-@pytest.mark.parametrize(
-    "settings", [{"body_memory_bytes": 1024, "spool_bytes": 1024}], indirect=True
-)
-async def test_more_bytes_than_may_be_held_at_once_are_503(served: Served, route: Route) -> None:
-    reply = await post(served, route, route.body(prompt="x" * 600_000))
-    check(reply, route, Told(503, "service_unavailable", "overloaded", retry_after=True))
-
-
-@by_route
-async def test_a_broken_body_is_400(served: Served, route: Route) -> None:
-    reply = await post(served, route, route.body()[:-12])
-    code = "invalid_multipart" if route.is_form else "invalid_json"
-    check(reply, route, Told(400, "invalid_request_error", code))
-
-
-@by_route
-async def test_a_body_of_the_wrong_kind_is_415(served: Served, route: Route) -> None:
-    other = replace(route, is_form=not route.is_form, fields={})
-    reply = await served.post(route.path, other.body(), headers=other.headers)
-    check(reply, route, Told(415, "invalid_request_error", "unsupported_media_type"))
-
-
-@pytest.mark.parametrize(
-    "route",
-    [r for r in ROUTES if r.is_form or r.api in (Api.IMAGE_GENERATIONS, Api.SPEECH)],
-    ids=lambda route: route.api.value,
-)
-async def test_a_model_that_cannot_do_it_is_400(served: Served, route: Route) -> None:
-    told = Told(400, "invalid_request_error", "unsupported_capability", "model")
-    check(await incapable(served, route), route, told)
+    check(await situation.ask(served, route), route, situation.told)
 
 
 def check(reply: Request, route: Route, told: Told) -> None:
@@ -367,8 +348,11 @@ def check(reply: Request, route: Route, told: Told) -> None:
     error = reply.error
     assert (error["type"], error["code"], error["param"]) == (told.type, told.code, told.param)
     assert error["message"]
+    client = openai.OpenAI(
+        api_key="k", base_url="http://llmlb", max_retries=0, http_client=_transport(reply)
+    )
     with pytest.raises(openai.APIStatusError) as caught:
-        openai_client(reply).post(route.path, body={}, cast_to=object)
+        client.post(route.path, body={}, cast_to=object)
     wanted = OPENAI_CLASSES.get(told.status)
     if wanted is None:
         wanted = openai.InternalServerError if told.status >= 500 else openai.APIStatusError
@@ -390,13 +374,6 @@ def _check_messages(reply: Request, told: Told) -> None:
     with pytest.raises(anthropic.APIStatusError) as caught:
         client.post("/v1/messages", body={}, cast_to=object)
     assert caught.value.status_code == told.status
-
-
-def openai_client(reply: Request) -> openai.OpenAI:
-    """The official client, of a server that answers *reply*."""
-    return openai.OpenAI(
-        api_key="k", base_url="http://llmlb", max_retries=0, http_client=_transport(reply)
-    )
 
 
 def _transport(reply: Request) -> httpx2.Client:
