@@ -16,8 +16,8 @@ from llmlb.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from llmlb.http.capability import endpoints_without
 from llmlb.http.inference import InferenceRequest
-from llmlb.http.vision.capability import endpoints_without
 from llmlb.types import Capability, EndpointId
 
 _CANNOT_SERVE = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
 
 from llmlb.errors import UnsupportedCapability
 from llmlb.types import Capability, Endpoint, EndpointId
@@ -16,8 +15,6 @@ _WORDS = {
     Capability.AUDIO_SPEECH: "speech",
     Capability.IMAGE_UNDERSTANDING: "image understanding",
 }
-
-_SAME_NAME: Mapping[EndpointId, str] = MappingProxyType({})
 
 
 def surely_lacks(endpoint: Endpoint, model: str, capability: Capability) -> bool:
@@ -38,19 +35,17 @@ def endpoints_without(
     capability: Capability,
     model: str,
     offering: Iterable[Endpoint],
-    own_ids: Mapping[EndpointId, str] = _SAME_NAME,
+    own_ids: Mapping[EndpointId, str],
 ) -> frozenset[EndpointId]:
     """Of the endpoints that offer *model*, those to pass over.
 
-    *own_ids* says what they call it, where that is another name (`Catalog.reach`).
+    *own_ids* says what each of them calls it (`Catalog.reach`).
 
     Raises UnsupportedCapability if that is every one of them; a model that nobody offers is
     somebody else's error.
     """
     all_of_them = tuple(offering)
-    without = frozenset(
-        e.id for e in all_of_them if surely_lacks(e, own_ids.get(e.id, model), capability)
-    )
+    without = frozenset(e.id for e in all_of_them if surely_lacks(e, own_ids[e.id], capability))
     if without and len(without) == len(all_of_them):
         raise UnsupportedCapability(
             f"The model '{model[:200]}' does not support {_WORDS[capability]}.", param="model"

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from llmlb.errors import UnsupportedCapability
-from llmlb.http.vision.capability import endpoints_without
+from llmlb.http.capability import endpoints_without
 from llmlb.types import Capability, Endpoint, EndpointId, Model
 from tests.fakes.upstream import make_endpoint
 
@@ -23,7 +23,8 @@ def endpoint(model: Model, *, synced: bool = True) -> Endpoint:
 
 
 def without(*offering: Endpoint) -> frozenset[str]:
-    return frozenset(endpoints_without(Capability.IMAGE_UNDERSTANDING, "m", offering))
+    own_ids = {e.id: "m" for e in offering}
+    return frozenset(endpoints_without(Capability.IMAGE_UNDERSTANDING, "m", offering, own_ids))
 
 
 def test_a_model_that_is_blind_everywhere_is_refused() -> None:
