@@ -204,7 +204,7 @@ class NoCapableEndpoints(LbError):
 
 
 class Overloaded(LbError):
-    """Too many bytes of request bodies are held at once."""
+    """Too many bytes of request bodies are held at once, or too many streams of events."""
 
     status, _type, _code = 503, "service_unavailable", "overloaded"
 

@@ -13,6 +13,7 @@ import trio
 
 from llmlb.accounting import FinishedRequest, Outcome, Totals
 from llmlb.actors.admission import AdmissionController
+from llmlb.actors.feed import EventFeed
 from llmlb.actors.journal import Journal
 from llmlb.actors.latency import KnownLatency, LatencyTracker, Observed
 from llmlb.actors.mailbox import ActorGone
@@ -20,6 +21,7 @@ from llmlb.actors.prober import DeviceProber, Surveyor
 from llmlb.actors.registry import EndpointRegistry
 from llmlb.actors.responses import ResponseDirectory
 from llmlb.catalog import Catalog
+from llmlb.events import Draining, Event
 from llmlb.name_tables import fallback_chain
 from llmlb.settings import Settings
 from llmlb.store.opening import Store
@@ -94,6 +96,7 @@ class House:
             now=world.now,
             clock=world.clock,
         )
+        self.feed = EventFeed(self.registry.catalog.endpoints, now=world.now)
         self._fallbacks = dict(settings.model_fallbacks)
         self._draining = False
         self._closing = trio.Event()
@@ -105,6 +108,8 @@ class House:
     def catalog_changed(self, catalog: Catalog) -> None:
         with suppress(ActorGone):
             self.admission.catalog_changed(catalog)
+        with suppress(ActorGone):
+            self.feed.catalog_changed(catalog)
 
     def watch(self, endpoint: Endpoint, *, at_once: bool) -> None:
         with suppress(ActorGone):
@@ -186,6 +191,13 @@ class House:
         with suppress(ActorGone):
             self.prober.hurry(endpoint.id, resync=resync)
 
+    # -- whoever knows of something that operators would like to see
+
+    def tell_event(self, event: Event) -> None:
+        """Whoever follows the events is told of this one. Never blocks, and never fails."""
+        with suppress(ActorGone):
+            self.feed.happened(event)
+
     # -- life
 
     @property
@@ -203,6 +215,7 @@ class House:
         The caller bounds the time.
         """
         self._draining = True
+        self.tell_event(Draining())
         self.admission.refuse_all()
         with suppress(ActorGone):
             await self.admission.wait_until_idle()
@@ -232,6 +245,7 @@ class House:
         """
         async with trio.open_nursery() as last:
             await last.start(self.journal.run)
+            await last.start(self.feed.run)
             async with trio.open_nursery() as middle:
                 await middle.start(self.latency.run)
                 await middle.start(self.responses.run)
@@ -248,9 +262,16 @@ class House:
                 self.responses.close()
                 self.admission.close()
             self.journal.close()
+            self.feed.close()
+
+    def end_events(self) -> None:
+        """Whoever follows the events is told that this was all; nobody waits for them."""
+        with suppress(ActorGone):
+            self.feed.end()
 
     def close(self) -> None:
         """Stop probing, take in what was told, write it, stop; `run` returns then."""
+        self.end_events()
         self._closing.set()
 
 

@@ -218,6 +218,8 @@ def _curl(method: str, path: str, operation: JsonObject) -> str:
             lines.append(f"-d {shlex.quote(json.dumps(content['example']))}")
     if any(media_type.startswith("audio/") for media_type in _produced(operation)):
         lines[0] += " -o answer"
+    if set(operation["responses"].get("200", {}).get("content", ())) == {"text/event-stream"}:
+        lines[0] += " -N"  # or nothing shows before curl has a buffer full
     return " \\\n  ".join(lines)
 
 

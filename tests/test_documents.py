@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import pytest
 
 from llmlb.actors.admission import AdmissionController
+from llmlb.actors.feed import EventFeed
 from llmlb.actors.journal import Journal
 from llmlb.actors.latency import LatencyTracker
 from llmlb.actors.prober import DeviceProber
@@ -214,6 +215,7 @@ ACTORS = {
     "admission": AdmissionController,
     "prober": DeviceProber,
     "journal": Journal,
+    "feed": EventFeed,
 }
 
 EDGE = re.compile(r"(\w+) (-->|==>|-\.->)\|([\w, ]+)\| (\w+)")
@@ -240,7 +242,7 @@ def test_every_message_of_the_house_is_in_the_graph() -> None:
     (graph,) = blocks(ARCHITECTURE, "mermaid")
     said = {(name, edge[4]) for edge in EDGE.finditer(graph) for name in edge[3].split(", ")}
     house = (ROOT / "llmlb/house.py").read_text()
-    told = re.findall(r"self\.(registry|latency|responses|admission|prober|journal)\.(\w+)", house)
+    told = re.findall(r"self\.(registry|latency|responses|admission|prober|journal|feed)\.(\w+)", house)
     plumbing = {"run", "close", "standings", "catalog"}
     assert {(name, actor) for actor, name in told if name not in plumbing} <= said
 

@@ -27,6 +27,7 @@ from llmlb.http.intake.spool import Spool
 from llmlb.http.logs import configure_logging
 from llmlb.http.manage.chat import chosen_endpoint
 from llmlb.http.manage.endpoints import management
+from llmlb.http.manage.events import event_stream
 from llmlb.http.manage.later import not_built_yet
 from llmlb.http.openai.routes import inference
 from llmlb.http.openapi.document import described
@@ -124,6 +125,8 @@ class LlmlbApp(QuartTrio):
         """End what is still being answered, each with an error in its own dialect."""
         if self._exchange is not None:
             self._exchange.cut_off.now()
+        if self._house is not None:
+            self._house.end_events()
 
     async def close(self) -> None:
         """Stop everything, having written what is to be written. The caller bounds the time."""
@@ -217,6 +220,8 @@ def create_app(
         app.register_blueprint(routes, url_prefix=prefix, name=f"management_{prefix[1:]}")
         chat = chosen_endpoint(lambda: app.exchange, lambda: app.house)
         app.register_blueprint(chat, url_prefix=prefix, name=f"management_{prefix[1:]}_chat")
+        events = event_stream(lambda: app.house, app.instance_id)
+        app.register_blueprint(events, url_prefix=prefix, name=f"management_{prefix[1:]}_events")
         app.register_blueprint(not_built_yet(), url_prefix=prefix, name=f"later_{prefix[1:]}")
     return app
 

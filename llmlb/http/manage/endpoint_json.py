@@ -65,10 +65,10 @@ def endpoint_json(endpoint: Endpoint, figures: Figures) -> JsonObject:
         "health_check_interval_secs": _seconds(endpoint.health_check_interval_s),
         "inference_timeout_secs": _seconds(endpoint.inference_timeout_s),
         "latency_ms": figures.latency_ms(endpoint),
-        "last_seen": _instant(endpoint.last_seen_at),
+        "last_seen": instant(endpoint.last_seen_at),
         "last_error": endpoint.last_error,
         "error_count": endpoint.error_count,
-        "registered_at": _instant(endpoint.registered_at),
+        "registered_at": instant(endpoint.registered_at),
         "notes": endpoint.notes,
         "native_apis": sorted(endpoint.native_apis),
         "device_info": _device_json(endpoint.device_info),
@@ -125,7 +125,7 @@ def _device_json(device: DeviceInfo | None) -> JsonObject | None:
     }
 
 
-def _instant(at: datetime | None) -> str | None:
+def instant(at: datetime | None) -> str | None:
     """RFC 3339 in UTC, with Z."""
     if at is None:
         return None

@@ -12,6 +12,7 @@ from quart import Blueprint, Response
 
 import llmlb
 from llmlb.forms import Form
+from llmlb.http.openapi.events import EVENTS
 from llmlb.http.openapi.headers import HEADERS
 from llmlb.http.openapi.inference import CHOSEN, INFERENCE, MODELS
 from llmlb.http.openapi.kept import KEPT
@@ -20,7 +21,16 @@ from llmlb.http.openapi.media import MEDIA
 from llmlb.http.openapi.refusals import ANTHROPIC_ERROR_SCHEMA, ERROR_SCHEMA, refusals_of
 from llmlb.http.openapi.route import Content, JsonSchema, Parameter, Route
 
-ROUTES: tuple[Route, ...] = (*INFERENCE, *MEDIA, *KEPT, *MODELS, *MANAGEMENT, CHOSEN, *PROCESS)
+ROUTES: tuple[Route, ...] = (
+    *INFERENCE,
+    *MEDIA,
+    *KEPT,
+    *MODELS,
+    *MANAGEMENT,
+    CHOSEN,
+    *EVENTS,
+    *PROCESS,
+)
 
 DESCRIPTION = """\
 One OpenAI-compatible address in front of your own inference servers.

@@ -1,0 +1,57 @@
+"""What is said of the stream of events: each kind, as its class tells it."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields
+from typing import get_args
+
+from llmlb.errors import Overloaded
+from llmlb.events import Event
+from llmlb.http.openapi.management import operator
+from llmlb.http.openapi.route import Answer, Parameter, Route, event_stream
+
+_ABOUT = """\
+Each event is a JSON object with its `type`, `seq` (its number since the start), `at` (UTC) and \
+`data`; what is about an endpoint has `runtime_id`, too, the older product's word for \
+`endpoint_id`. There is no state in them: look at `/api/endpoints` once the stream has begun.
+
+A stream begins with `connected`, or with `reset` if `Last-Event-ID` is not known any more (the \
+newest 256 events are kept, until the process ends): look at everything anew then. A client that \
+is too slow gets `dropped` with the `count` of events that it has missed. A comment comes every \
+15 s in which nothing happens. The last event is `ServerStopping`."""
+
+
+def _kinds() -> str:
+    """Every kind of event as a line of a list."""
+    lines = []
+    for kind in get_args(Event):
+        told = inspect.getdoc(kind) or ""
+        data = ", ".join(f"`{field.name}`" for field in fields(kind))
+        lines.append(f"- `{kind.__name__}`{f' ({data})' if data else ''}: {told}")
+    return "\n".join(lines)
+
+
+EVENTS: tuple[Route, ...] = (
+    operator(
+        "GET",
+        "/dashboard/events",
+        "follow_events",
+        "What happens, as it happens",
+        Answer(
+            200,
+            "Until the client leaves or the balancer stops.",
+            (event_stream("Events, one JSON object each."),),
+        ),
+        says=f"{_ABOUT}\n\n{_kinds()}",
+        parameters=(
+            Parameter(
+                "last-event-id",
+                "Go on after the event of this `id`, as browsers do by themselves.",
+                {"type": "string"},
+                "header",
+            ),
+        ),
+        errors=(Overloaded,),
+    ),
+)
