@@ -242,7 +242,9 @@ def test_every_message_of_the_house_is_in_the_graph() -> None:
     (graph,) = blocks(ARCHITECTURE, "mermaid")
     said = {(name, edge[4]) for edge in EDGE.finditer(graph) for name in edge[3].split(", ")}
     house = (ROOT / "llmlb/house.py").read_text()
-    told = re.findall(r"self\.(registry|latency|responses|admission|prober|journal|feed)\.(\w+)", house)
+    told = re.findall(
+        r"self\.(registry|latency|responses|admission|prober|journal|feed)\.(\w+)", house
+    )
     plumbing = {"run", "close", "standings", "catalog"}
     assert {(name, actor) for actor, name in told if name not in plumbing} <= said
 

@@ -73,7 +73,10 @@ CONFIG = SchemathesisConfig.from_dict(
     }
 )
 
-schema = schemathesis.openapi.from_dict(build_document(), config=CONFIG)
+EVENTS = "/api/dashboard/events"
+"""A stream without an end: nobody could wait for the whole answer."""
+
+schema = schemathesis.openapi.from_dict(build_document(), config=CONFIG).exclude(path=EVENTS)
 
 
 # -- the server
@@ -217,6 +220,16 @@ def test_every_route_answers_as_described(
     ):
         case.body["model"] = "tiny"
     case.call_and_validate(base_url=server, session=session, checks=CHECKS)
+
+
+def test_the_stream_that_has_no_end_begins_as_described(server: str) -> None:
+    described = build_document()["paths"][EVENTS]["get"]["responses"]
+    with httpx.stream("GET", urljoin(server, EVENTS), trust_env=False) as answer:
+        said = described[str(answer.status_code)]
+        assert answer.headers["content-type"] in said["content"]
+        assert said["headers"].keys() <= set(answer.headers)
+    refused = httpx.get(urljoin(server, EVENTS), headers={"via": "x"}, trust_env=False)
+    assert str(refused.status_code) in described
 
 
 def test_what_is_served_is_what_is_tested(server: str) -> None:

@@ -6,20 +6,22 @@ import inspect
 from dataclasses import fields
 from typing import get_args
 
+from llmlb.actors.feed import KEPT_EVENTS
 from llmlb.errors import Overloaded
 from llmlb.events import Event
+from llmlb.http.manage.events import KEEP_ALIVE_EVERY_S
 from llmlb.http.openapi.management import operator
 from llmlb.http.openapi.route import Answer, Parameter, Route, event_stream
 
-_ABOUT = """\
+_ABOUT = f"""\
 Each event is a JSON object with its `type`, `seq` (its number since the start), `at` (UTC) and \
 `data`; what is about an endpoint has `runtime_id`, too, the older product's word for \
 `endpoint_id`. There is no state in them: look at `/api/endpoints` once the stream has begun.
 
 A stream begins with `connected`, or with `reset` if `Last-Event-ID` is not known any more (the \
-newest 256 events are kept, until the process ends): look at everything anew then. A client that \
+newest {KEPT_EVENTS} events are kept, until the process ends): look at everything anew then. A client that \
 is too slow gets `dropped` with the `count` of events that it has missed. A comment comes every \
-15 s in which nothing happens. The last event is `ServerStopping`."""
+{KEEP_ALIVE_EVERY_S:g} s in which nothing happens. The last event is `ServerStopping`."""
 
 
 def _kinds() -> str:

@@ -1,0 +1,375 @@
+"""Who is told of which events, in which order, and what becomes of those who are slow."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from datetime import timedelta
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import settings as effort
+from hypothesis import strategies as st
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from llmlb.actors.feed import KEPT_EVENTS, MOST_SUBSCRIBERS, Batch, EventFeed, Subscription
+from llmlb.actors.mailbox import ActorGone
+from llmlb.catalog import Catalog
+from llmlb.errors import Overloaded, ShuttingDown
+from llmlb.events import (
+    EndpointRegistered,
+    EndpointStatusChanged,
+    ModelsChanged,
+    ServerStopping,
+    StorageUnwell,
+    StorageWell,
+)
+from llmlb.types import Endpoint, Status
+from tests.actors.conftest import A_ID, NOW, endpoint
+
+HANGS_S = 1000.0
+"""Longer than any wait in these tests that ends."""
+
+
+def make_feed(*known: Endpoint) -> EventFeed:
+    return EventFeed(
+        {e.id: e for e in known}, now=lambda: NOW + timedelta(seconds=trio.current_time())
+    )
+
+
+@pytest.fixture
+async def feed(nursery: trio.Nursery) -> EventFeed:
+    feed = make_feed()
+    await nursery.start(feed.run)
+    return feed
+
+
+def happen(feed: EventFeed, numbers: Iterable[int]) -> None:
+    for n in numbers:
+        feed.happened(StorageUnwell(str(n)))
+
+
+def told(batch: Batch) -> list[int]:
+    return [int(t.event.reason) for t in batch.events if isinstance(t.event, StorageUnwell)]
+
+
+async def nothing(subscription: Subscription) -> bool:
+    """Whether it is told nothing, however long it waits."""
+    with trio.move_on_after(HANGS_S):
+        await subscription.next()
+        return False
+    return True
+
+
+async def test_who_follows_is_told_what_happens_with_its_number_and_time(feed: EventFeed) -> None:
+    with await feed.subscribe() as subscription:
+        assert (subscription.seq, subscription.reset) == (0, False)
+        await trio.sleep(5)
+        feed.happened(StorageWell())
+        (only,) = (await subscription.next()).events
+        assert (only.seq, only.at, only.event) == (1, NOW + timedelta(seconds=5), StorageWell())
+        assert await nothing(subscription)
+
+
+async def test_what_happened_before_is_not_told(feed: EventFeed) -> None:
+    happen(feed, range(3))
+    with await feed.subscribe() as subscription:
+        assert subscription.seq == 3
+        happen(feed, [3])
+        assert told(await subscription.next()) == [3]
+
+
+async def test_all_who_follow_are_told_the_same_each_in_its_own_time(feed: EventFeed) -> None:
+    with await feed.subscribe() as quick, await feed.subscribe() as late:
+        seen = []
+        for n in range(5):
+            happen(feed, [n])
+            seen += told(await quick.next())
+        assert seen == told(await late.next()) == list(range(5))
+
+
+# -- what happens to endpoints
+
+
+async def test_the_changes_of_a_catalog_are_told_as_events(nursery: trio.Nursery) -> None:
+    before = endpoint("a")
+    feed = make_feed(before)
+    await nursery.start(feed.run)
+    with await feed.subscribe() as subscription:
+        feed.catalog_changed(Catalog.of({A_ID: before}))
+        after = endpoint("a", status=Status.OFFLINE, last_error="no answer")
+        new = endpoint("b")
+        feed.catalog_changed(Catalog.of({A_ID: after, new.id: new}))
+        feed.catalog_changed(Catalog.of({A_ID: after, new.id: new}))
+        await wait_all_tasks_blocked()
+        assert [t.event for t in (await subscription.next()).events] == [
+            EndpointStatusChanged(A_ID, "a", Status.ONLINE, Status.OFFLINE, "no answer"),
+            EndpointRegistered(new.id, "b", "http://b:1", Status.ONLINE),
+            ModelsChanged(new.id, "b", 1, added=("m",)),
+        ]
+        assert await nothing(subscription)
+
+
+# -- too slow
+
+
+async def test_one_that_is_slow_gets_the_newest_events_and_is_told_how_many_are_gone(
+    feed: EventFeed,
+) -> None:
+    with await feed.subscribe() as slow, await feed.subscribe() as quick:
+        happen(feed, range(100))
+        assert told(await quick.next()) == list(range(100))
+        happen(feed, range(100, KEPT_EVENTS + 7))
+        await wait_all_tasks_blocked()
+        batch = await slow.next()
+        assert batch.dropped == 7
+        assert told(batch) == list(range(7, KEPT_EVENTS + 7))
+        assert (await quick.next()).dropped == 0
+        happen(feed, [1000])
+        batch = await slow.next()
+        assert (batch.dropped, told(batch)) == (0, [1000])
+
+
+async def test_exactly_as_many_as_are_kept_are_not_too_many(feed: EventFeed) -> None:
+    with await feed.subscribe() as slow:
+        happen(feed, range(KEPT_EVENTS))
+        await wait_all_tasks_blocked()
+        batch = await slow.next()
+        assert (batch.dropped, len(batch.events)) == (0, KEPT_EVENTS)
+
+
+# -- coming back
+
+
+async def test_one_that_comes_back_is_told_what_it_has_missed(feed: EventFeed) -> None:
+    happen(feed, range(10))
+    with await feed.subscribe(after=4) as subscription:
+        assert (subscription.seq, subscription.reset) == (4, False)
+        assert told(await subscription.next()) == [4, 5, 6, 7, 8, 9]
+
+
+async def test_one_that_has_missed_nothing_is_told_what_comes(feed: EventFeed) -> None:
+    happen(feed, range(10))
+    with await feed.subscribe(after=10) as subscription:
+        assert not subscription.reset
+        assert await nothing(subscription)
+
+
+@pytest.mark.parametrize("after", [-1, 2, KEPT_EVENTS + 4, 10**15])
+async def test_one_whose_last_event_is_not_known_begins_anew(feed: EventFeed, after: int) -> None:
+    happen(feed, range(KEPT_EVENTS + 3))
+    with await feed.subscribe(after) as subscription:
+        assert subscription.reset
+        assert subscription.seq == KEPT_EVENTS + 3
+        assert await nothing(subscription)
+
+
+@pytest.mark.parametrize("after", [3, KEPT_EVENTS + 3])
+async def test_the_oldest_and_the_newest_place_that_is_known(feed: EventFeed, after: int) -> None:
+    happen(feed, range(KEPT_EVENTS + 3))
+    with await feed.subscribe(after) as subscription:
+        assert not subscription.reset
+        happen(feed, [-1])
+        await wait_all_tasks_blocked()
+        # the event that has just come has pushed out the oldest one
+        batch = await subscription.next()
+        assert len(batch.events) + batch.dropped == KEPT_EVENTS + 4 - after
+
+
+# -- giving up
+
+
+async def test_one_that_gives_up_waiting_has_taken_nothing(feed: EventFeed) -> None:
+    with await feed.subscribe() as subscription:
+        for _ in range(3):
+            with trio.move_on_after(15) as waiting:
+                await subscription.next()
+            assert waiting.cancelled_caught
+        happen(feed, range(3))
+        await wait_all_tasks_blocked()
+        assert told(await subscription.next()) == [0, 1, 2]
+
+
+async def test_one_that_leaves_is_forgotten_at_once(feed: EventFeed, nursery: trio.Nursery) -> None:
+    async def follow() -> None:
+        with leaving, await feed.subscribe() as subscription:
+            await subscription.next()
+
+    leaving = trio.CancelScope()
+    nursery.start_soon(follow)
+    await wait_all_tasks_blocked()
+    assert feed.statistics().subscribers == 1
+    leaving.cancel()
+    await wait_all_tasks_blocked()
+    assert feed.statistics().subscribers == 0
+
+
+async def test_one_that_gave_up_before_it_was_taken_in_has_no_place(feed: EventFeed) -> None:
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await feed.subscribe()
+    await wait_all_tasks_blocked()
+    assert feed.statistics().subscribers == 0
+
+
+async def test_one_too_many_is_refused_until_another_leaves(feed: EventFeed) -> None:
+    many = [await feed.subscribe() for _ in range(MOST_SUBSCRIBERS)]
+    with pytest.raises(Overloaded) as refusal:
+        await feed.subscribe()
+    assert refusal.value.retry_after_s
+    with many.pop():
+        pass
+    with await feed.subscribe():
+        assert feed.statistics().subscribers == MOST_SUBSCRIBERS
+
+
+@pytest.mark.parametrize("first_seed", range(0, 400, 50))
+async def test_no_event_and_no_place_is_lost_however_subscribers_are_cancelled(
+    first_seed: int,
+) -> None:
+    for seed in range(first_seed, first_seed + 50):
+        await subscribers_are_cancelled_at_random(seed)
+
+
+async def subscribers_are_cancelled_at_random(seed: int) -> None:
+    rng = random.Random(seed)
+    feed = make_feed()
+    total = 40
+
+    async def steps(n: int) -> None:
+        for _ in range(n):
+            await trio.lowlevel.checkpoint()
+
+    async def restless() -> None:
+        """Gives up waiting now and then, leaves altogether, and comes back."""
+        seen: int | None = None
+        numbers: list[int] = []
+        while not numbers or numbers[-1] < total:
+            async with trio.open_nursery() as stay:
+
+                async def lose_patience(scope: trio.CancelScope, patience: int) -> None:
+                    await steps(patience)
+                    scope.cancel()
+
+                stay.start_soon(lose_patience, stay.cancel_scope, rng.randrange(12))
+                with await feed.subscribe(seen) as subscription:
+                    seen = subscription.seq
+                    numbers = numbers or [seen]
+                    while numbers[-1] < total:
+                        batch: Batch | None = None
+                        with trio.CancelScope() as waiting:
+                            stay.start_soon(lose_patience, waiting, rng.randrange(4))
+                            batch = await subscription.next()
+                        if batch is not None:
+                            assert not batch.dropped
+                            numbers += [t.seq for t in batch.events]
+                            seen = numbers[-1]
+                stay.cancel_scope.cancel()
+        assert numbers == list(range(numbers[0], total + 1)), f"{seed=}"
+
+    async with trio.open_nursery() as house:
+        await house.start(feed.run)
+        async with trio.open_nursery() as everybody:
+            for _ in range(6):
+                everybody.start_soon(restless)
+            for n in range(total):
+                await steps(rng.randrange(3))
+                happen(feed, [n])
+        await wait_all_tasks_blocked()
+        assert feed.statistics().subscribers == 0, f"{seed=}"
+        assert feed.statistics().events == total
+        feed.close()
+
+
+# -- the end
+
+
+async def test_the_end_is_told_and_then_there_is_nothing_more(feed: EventFeed) -> None:
+    with await feed.subscribe() as waiting, await feed.subscribe() as busy:
+        happen(feed, [1])
+        feed.end()
+        feed.end()
+        happen(feed, [2])
+        for subscription in (waiting, busy):
+            *before, last = (await subscription.next()).events
+            assert [t.seq for t in before] == [1]
+            assert last.event == ServerStopping()
+            assert await subscription.next() == Batch(())
+            assert await subscription.next() == Batch(())
+
+
+async def test_one_that_waits_is_told_of_the_end(feed: EventFeed, nursery: trio.Nursery) -> None:
+    batches = []
+
+    async def follow() -> None:
+        with await feed.subscribe() as subscription:
+            while (batch := await subscription.next()).events:
+                batches.append(batch)
+
+    nursery.start_soon(follow)
+    await wait_all_tasks_blocked()
+    feed.end()
+    await wait_all_tasks_blocked()
+    assert [t.event for batch in batches for t in batch.events] == [ServerStopping()]
+    assert feed.statistics().subscribers == 0
+
+
+async def test_nobody_is_taken_in_after_the_end(feed: EventFeed) -> None:
+    feed.end()
+    with pytest.raises(ShuttingDown):
+        await feed.subscribe()
+
+
+async def test_a_feed_that_has_stopped_refuses_and_lets_go(nursery: trio.Nursery) -> None:
+    feed = make_feed()
+    await nursery.start(feed.run)
+    with await feed.subscribe() as subscription:
+        feed.close()
+        await wait_all_tasks_blocked()
+        with pytest.raises(ActorGone):
+            await subscription.next()
+        with pytest.raises(ActorGone):
+            await feed.subscribe()
+        with pytest.raises(ActorGone):
+            feed.happened(StorageWell())
+
+
+# -- any order of things
+
+STEPS = st.one_of(
+    st.tuples(st.just("happen"), st.integers(1, KEPT_EVENTS + 40)),
+    st.tuples(st.just("next"), st.integers(0, 2)),
+    st.tuples(st.just("back"), st.integers(0, 2)),
+)
+
+
+@effort(max_examples=60, deadline=None)
+@given(st.lists(STEPS, max_size=15))
+def test_told_and_dropped_make_up_all_that_happened(steps: list[tuple[str, int]]) -> None:
+    async def live() -> None:
+        feed, happened = make_feed(), 0
+        async with trio.open_nursery() as nursery:
+            await nursery.start(feed.run)
+            following = [await feed.subscribe() for _ in range(3)]
+            places = [0, 0, 0]
+            for step, n in [*steps, ("next", 0), ("next", 1), ("next", 2)]:
+                if step == "happen":
+                    happen(feed, range(n))
+                    happened += n
+                    await wait_all_tasks_blocked()
+                elif step == "next" and places[n] < happened:
+                    batch = await following[n].next()
+                    assert len(batch.events) <= KEPT_EVENTS
+                    first = places[n] + batch.dropped + 1
+                    assert [t.seq for t in batch.events] == list(range(first, happened + 1))
+                    places[n] = happened
+                elif step == "back":
+                    with following[n]:
+                        pass
+                    following[n] = await feed.subscribe(places[n])
+                    assert following[n].reset == (happened - places[n] > KEPT_EVENTS)
+                    places[n] = following[n].seq
+            feed.close()
+
+    trio.run(live, clock=MockClock(autojump_threshold=0))
