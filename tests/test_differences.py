@@ -108,7 +108,7 @@ SEEN_BY_EVERY_PROBE: dict[str, Any] = {
 
 @pytest.mark.parametrize(("field", "value"), CHOSEN_OR_FOUND.items())
 def test_what_an_operator_chose_or_was_found_is_told_without_what_it_is(
-    field: str, value: object
+    field: str, value: Any
 ) -> None:
     was = endpoint("a")
     now = replace(was, **{field: value})
@@ -116,7 +116,7 @@ def test_what_an_operator_chose_or_was_found_is_told_without_what_it_is(
 
 
 @pytest.mark.parametrize(("field", "value"), SEEN_BY_EVERY_PROBE.items())
-def test_what_every_probe_may_change_is_no_news(field: str, value: object) -> None:
+def test_what_every_probe_may_change_is_no_news(field: str, value: Any) -> None:
     assert between(endpoint("a"), replace(endpoint("a"), **{field: value})) == []
 
 

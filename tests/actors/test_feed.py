@@ -258,9 +258,10 @@ async def subscribers_are_cancelled_at_random(seed: int) -> None:
                     numbers = numbers or [seen]
                     while numbers[-1] < total:
                         batch: Batch | None = None
-                        with trio.CancelScope() as waiting:
-                            stay.start_soon(lose_patience, waiting, rng.randrange(4))
+                        async with trio.open_nursery() as wait:
+                            wait.start_soon(lose_patience, wait.cancel_scope, rng.randrange(4))
                             batch = await subscription.next()
+                            wait.cancel_scope.cancel()
                         if batch is not None:
                             assert not batch.dropped
                             numbers += [t.seq for t in batch.events]

@@ -19,9 +19,10 @@ Each event is a JSON object with its `type`, `seq` (its number since the start),
 `endpoint_id`. There is no state in them: look at `/api/endpoints` once the stream has begun.
 
 A stream begins with `connected`, or with `reset` if `Last-Event-ID` is not known any more (the \
-newest {KEPT_EVENTS} events are kept, until the process ends): look at everything anew then. A client that \
-is too slow gets `dropped` with the `count` of events that it has missed. A comment comes every \
-{KEEP_ALIVE_EVERY_S:g} s in which nothing happens. The last event is `ServerStopping`."""
+newest {KEPT_EVENTS} events are kept, until the process ends): look at everything anew then. A \
+client that is too slow gets `dropped` with the `count` of events that it has missed. A comment \
+comes every {KEEP_ALIVE_EVERY_S:g} s in which nothing happens. The last event is \
+`ServerStopping`."""
 
 
 def _kinds() -> str:
