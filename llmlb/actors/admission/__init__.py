@@ -1,6 +1,6 @@
 """Who may start a request now, who waits in line, and who is turned away."""
 
-from llmlb.actors.admission.controller import AdmissionController, AdmissionStatistics
+from llmlb.actors.admission.controller import AdmissionController
 from llmlb.actors.admission.results import (
     CapacityExceeded,
     Closed,
@@ -10,6 +10,7 @@ from llmlb.actors.admission.results import (
     Timeout,
     WaitResult,
 )
+from llmlb.actors.admission.statistics import AdmissionStatistics
 
 __all__ = [
     "AdmissionController",

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import count
 from typing import assert_never
 
@@ -33,8 +32,9 @@ from llmlb.actors.admission.results import (
     WaitResult,
 )
 from llmlb.actors.admission.slots import Slots
+from llmlb.actors.admission.statistics import AdmissionStatistics
 from llmlb.actors.admission.throughput import Throughput
-from llmlb.actors.mailbox import ActorGone, Mailbox, MailboxStatistics
+from llmlb.actors.mailbox import ActorGone, Mailbox
 from llmlb.catalog import Catalog
 from llmlb.routing import (
     Accept,
@@ -51,15 +51,6 @@ from llmlb.types import Api, Endpoint, EndpointId, Mode
 
 SMALLEST_GRADED_LIMIT = 5
 """Below this many places the steps of admission control would be fractions of a place."""
-
-
-@dataclass(frozen=True, slots=True)
-class AdmissionStatistics:
-    """Frozen counts: requests in flight per endpoint, callers waiting per model."""
-
-    in_flight: Mapping[EndpointId, int]
-    waiting: Mapping[str, int]
-    mailbox: MailboxStatistics
 
 
 class AdmissionController:

@@ -12,7 +12,7 @@ from llmlb.accounting import Totals
 from llmlb.types import DeviceInfo, Endpoint, EndpointId, Mode, Model, Status
 
 if TYPE_CHECKING:
-    from llmlb.actors.admission.controller import AdmissionStatistics
+    from llmlb.actors.admission import AdmissionStatistics
     from llmlb.house import House
     from llmlb.routing import Standings
 

@@ -1,0 +1,18 @@
+"""How many requests run, and how many wait, at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from llmlb.actors.mailbox import MailboxStatistics
+from llmlb.types import EndpointId
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionStatistics:
+    """Frozen counts: requests in flight per endpoint, callers waiting per model."""
+
+    in_flight: Mapping[EndpointId, int]
+    waiting: Mapping[str, int]
+    mailbox: MailboxStatistics
