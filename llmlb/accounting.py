@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from llmlb.types import Api, Endpoint, EndpointId
 
@@ -26,6 +25,32 @@ class Outcome(StrEnum):
     """The endpoint found fault with the request itself."""
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What an attempt that failed says of its endpoint. As it is: nothing."""
+
+    ill: bool = False
+    """It counts against its circuit."""
+    cools_s: float = 0.0
+    """The endpoint has asked to be given nothing for so many seconds."""
+
+
+class LeaseOwner(Protocol):
+    """Whoever grants leases, as far as a lease speaks to it. Nothing of it blocks."""
+
+    def give_back(self, serial: int, outcome: Outcome, verdict: Verdict) -> None:
+        """Lease *serial* is over."""
+        ...
+
+    def begun(self, serial: int) -> None:
+        """The first piece of the answer to *serial* is there, and good."""
+        ...
+
+    def taken_back(self, serial: int, endpoint_id: EndpointId) -> None:
+        """That *serial*, which has been given back, failed on that endpoint says nothing of it."""
+        ...
+
+
 @dataclass(slots=True, eq=False)
 class Lease:
     """The right to run one request on one endpoint, held by one exchange.
@@ -40,15 +65,28 @@ class Lease:
     """The endpoint's own id of the model that is asked for."""
     arrival: int
     """Place in the order of arrival; an exchange that asks again keeps it."""
-    _give_back: Callable[[int, Outcome], None] = field(repr=False)
+    _owner: LeaseOwner = field(repr=False)
     outcome: Outcome = Outcome.CANCELLED
     """Set by the holder before releasing."""
+    verdict: Verdict = Verdict()
+    """Set by the holder before releasing, if it failed."""
     _released: bool = False
 
     def release(self) -> None:
         if not self._released:
             self._released = True
-            self._give_back(self.serial, self.outcome)
+            self._owner.give_back(self.serial, self.outcome, self.verdict)
+
+    def begun(self) -> None:
+        """Tell that the first piece of the answer is there, and good."""
+        if not self._released:
+            self._owner.begun(self.serial)
+
+    def take_back(self) -> None:
+        """The request is at fault, not the endpoint, though it failed. Also once released."""
+        self.verdict = Verdict()
+        if self._released:
+            self._owner.taken_back(self.serial, self.endpoint.id)
 
     def hand_over(self) -> Lease:
         """The same right, held by somebody else from now on: releasing this one does nothing."""

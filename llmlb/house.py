@@ -9,10 +9,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import structlog
 import trio
 
 from llmlb.accounting import FinishedRequest, Outcome, Totals
-from llmlb.actors.admission import AdmissionController
+from llmlb.actors.admission import AdmissionController, CircuitChange, CircuitState
 from llmlb.actors.feed import EventFeed
 from llmlb.actors.journal import Journal
 from llmlb.actors.latency import KnownLatency, LatencyTracker, Observed
@@ -26,6 +27,8 @@ from llmlb.name_tables import fallback_chain
 from llmlb.settings import Settings
 from llmlb.store.opening import Store
 from llmlb.types import DeviceReport, Endpoint, EndpointId, Survey, Whereabouts
+
+log = structlog.get_logger()
 
 
 def utc_now() -> datetime:
@@ -79,7 +82,12 @@ class House:
         self.responses = ResponseDirectory(
             memory.responses, on_changed=self.journal.response_is, now=world.now
         )
-        self.admission = AdmissionController(standings=self.latency.standings, clock=world.clock)
+        self.admission = AdmissionController(
+            standings=self.latency.standings,
+            clock=world.clock,
+            rng=world.rng,
+            on_circuit=self.circuit_changed,
+        )
         self.prober = DeviceProber(
             surveyor,
             self,
@@ -145,6 +153,22 @@ class House:
     def loaded(self, endpoint: Endpoint, models: frozenset[str] | None) -> None:
         with suppress(ActorGone):
             self.registry.loaded(endpoint, models)
+
+    # -- admission tells
+
+    def circuit_changed(self, change: CircuitChange) -> None:
+        """The circuit of an endpoint has opened, is being tried, or has closed."""
+        known = self.registry.catalog.endpoints.get(change.endpoint_id)
+        name = change.endpoint_id if known is None else known.name
+        if change.state is CircuitState.OPEN:
+            log.warning(
+                "a circuit has opened",
+                endpoint=name,
+                failures=change.failures,
+                pause_s=round(change.pause_s, 1),
+            )
+        elif change.state is CircuitState.CLOSED:
+            log.info("a circuit has closed", endpoint=name)
 
     # -- an exchange tells
 

@@ -12,7 +12,7 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from llmlb import types
-from llmlb.accounting import FinishedRequest, Lease, Outcome, Totals, Usage
+from llmlb.accounting import FinishedRequest, Lease, Outcome, Totals, Usage, Verdict
 from llmlb.catalog import Catalog
 from llmlb.types import (
     Api,
@@ -183,37 +183,75 @@ def test_another_server_is_as_new_but_keeps_what_the_operator_set_and_its_models
 # -- Lease
 
 
-def lease(given_back: list[tuple[int, Outcome]]) -> Lease:
-    return Lease(
-        7, endpoint(), "m", 1, lambda serial, outcome: given_back.append((serial, outcome))
-    )
+class Owner:
+    """Takes down what leases tell."""
+
+    def __init__(self) -> None:
+        self.given_back: list[tuple[int, Outcome]] = []
+        self.verdicts: list[Verdict] = []
+        self.told: list[tuple[str, int]] = []
+
+    def give_back(self, serial: int, outcome: Outcome, verdict: Verdict) -> None:
+        self.given_back.append((serial, outcome))
+        self.verdicts.append(verdict)
+
+    def begun(self, serial: int) -> None:
+        self.told.append(("begun", serial))
+
+    def taken_back(self, serial: int, endpoint_id: EndpointId) -> None:
+        self.told.append((f"taken back on {endpoint_id}", serial))
 
 
-def test_only_the_first_release_of_a_lease_counts() -> None:
-    given_back: list[tuple[int, Outcome]] = []
-    held = lease(given_back)
+@pytest.fixture
+def owner() -> Owner:
+    return Owner()
+
+
+def lease(owner: Owner) -> Lease:
+    return Lease(7, endpoint(), "m", 1, owner)
+
+
+def test_only_the_first_release_of_a_lease_counts(owner: Owner) -> None:
+    held = lease(owner)
     held.outcome = Outcome.SUCCEEDED
     held.release()
     held.outcome = Outcome.FAILED
     held.release()
     with held:
         pass
-    assert given_back == [(7, Outcome.SUCCEEDED)]
+    assert owner.given_back == [(7, Outcome.SUCCEEDED)]
 
 
-def test_a_lease_is_released_as_cancelled_if_nobody_says_otherwise() -> None:
-    given_back: list[tuple[int, Outcome]] = []
-    with lease(given_back) as held:
+def test_a_lease_is_released_as_cancelled_if_nobody_says_otherwise(owner: Owner) -> None:
+    with lease(owner) as held:
         assert held.endpoint.name == "a"
-        assert given_back == []
-    assert given_back == [(7, Outcome.CANCELLED)]
+        assert owner.given_back == []
+    assert owner.given_back == [(7, Outcome.CANCELLED)]
+    assert owner.verdicts == [Verdict()]
 
 
-def test_a_lease_is_released_whatever_is_raised() -> None:
-    given_back: list[tuple[int, Outcome]] = []
-    with pytest.raises(ZeroDivisionError), lease(given_back):
+def test_a_lease_is_released_whatever_is_raised(owner: Owner) -> None:
+    with pytest.raises(ZeroDivisionError), lease(owner):
         raise ZeroDivisionError
-    assert given_back == [(7, Outcome.CANCELLED)]
+    assert owner.given_back == [(7, Outcome.CANCELLED)]
+
+
+def test_a_lease_tells_that_its_answer_has_begun_only_while_it_is_out(owner: Owner) -> None:
+    with lease(owner) as held:
+        held.begun()
+    held.begun()
+    assert owner.told == [("begun", 7)]
+
+
+def test_a_verdict_is_taken_back_before_the_release_and_after_it(owner: Owner) -> None:
+    held = lease(owner)
+    held.verdict = Verdict(ill=True, cools_s=3)
+    held.take_back()
+    assert owner.told == []
+    held.release()
+    assert owner.verdicts == [Verdict()]
+    held.take_back()
+    assert owner.told == [("taken back on id-a", 7)]
 
 
 # -- Usage and Totals

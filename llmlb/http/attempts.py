@@ -21,6 +21,7 @@ from llmlb.http.relay import Patience, Relay, as_error
 from llmlb.http.trail import Trail
 from llmlb.http.upstream.client import INSTANCE_HEADER, UpstreamClient
 from llmlb.http.upstream.faults import UpstreamFault
+from llmlb.http.verdict import verdict_on
 from llmlb.settings import Settings
 from llmlb.types import Api, Endpoint
 
@@ -71,7 +72,7 @@ class Attempts:
             lease.outcome = Outcome.REFUSED
             raise
         except UpstreamFault as fault:
-            lease.outcome = Outcome.FAILED
+            lease.outcome, lease.verdict = Outcome.FAILED, verdict_on(fault)
             failure = fault
         except LbError as error:  # ours, or the client's time: says nothing of the endpoint
             failure = error
@@ -120,6 +121,7 @@ class Attempts:
                 *_notes(asked),
             ),
             cut_off=self.cut_off,
+            on_begun=lease.begun,
             metered=(endpoint.id, endpoint.base_url) not in self._unmetered,
         )
 

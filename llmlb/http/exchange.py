@@ -9,7 +9,7 @@ import structlog
 import trio
 
 from llmlb.accounting import Lease
-from llmlb.actors.admission import NoneCapable, Ready
+from llmlb.actors.admission import NoneCapable, RateLimited, Ready
 from llmlb.actors.mailbox import ActorGone
 from llmlb.errors import InternalError, LbError, ResponseStateUnavailable
 from llmlb.house import House
@@ -262,6 +262,7 @@ class Exchange:
                 settings.queue_max,
                 limit_s,
                 excluding=trail.excluded,
+                tried=trail.tried,
                 only=trail.only,
                 decide=admission_control,
                 arrival=trail.arrival,
@@ -273,7 +274,8 @@ class Exchange:
             trail.waited_s += result.waited_s
             return result.lease
         trail.waited_s += trio.current_time() - asked_at_s
-        if trail.faults:
+        limited = isinstance(result, RateLimited) and trail.only_limited
+        if trail.faults and not limited:  # if limited, one that was not tried may be free first
             raise trail.error()
         if trail.continues and isinstance(result, NoneCapable):
             raise ResponseStateUnavailable(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 from llmlb.errors import EndpointRefusal, OpenAIError
 from llmlb.http.engines import is_request_fault
@@ -47,7 +50,7 @@ async def refusal_of(
         FaultKind.BAD_STATUS,
         f"The endpoint answered {status}: {said.message}",
         status=status,
-        retry_after_s=_seconds(response.headers.get("retry-after")),
+        retry_after_s=_seconds(response.headers),
     )
 
 
@@ -72,10 +75,26 @@ async def _read_up_to(response: UpstreamResponse, limit_bytes: int) -> bytes:
     return bytes(held[:limit_bytes])
 
 
-def _seconds(retry_after: str | None) -> float | None:
-    """`Retry-After` in seconds; its other form, a date, is not worth a clock here."""
+def _seconds(headers: Mapping[str, str]) -> float | None:
+    """`Retry-After` in seconds, None if there is none that can be believed.
+
+    A date counts from the endpoint's own `Date`, so that it does not matter whose clock is wrong.
+    """
+    said = headers.get("retry-after", "")
     try:
-        seconds = float(retry_after or "")
+        seconds = float(said)
+    except ValueError:
+        until, sent_at = _instant(said), _instant(headers.get("date", ""))
+        if until is None or sent_at is None:
+            return None
+        seconds = max(0.0, (until - sent_at).total_seconds())
+    return seconds if 0 <= seconds <= RETRY_AFTER_LIMIT_S else None
+
+
+def _instant(date: str) -> datetime | None:
+    """An HTTP date."""
+    try:
+        said = parsedate_to_datetime(date)
     except ValueError:
         return None
-    return seconds if 0 <= seconds <= RETRY_AFTER_LIMIT_S else None
+    return said if said.tzinfo is not None else said.replace(tzinfo=UTC)

@@ -71,6 +71,8 @@ class Relay:
     metered: bool = True
     """Ask for usage at the end of a stream, even if the client did not."""
     clock: Callable[[], float] = trio.current_time
+    on_begun: Callable[[], None] = lambda: None
+    """Told at the commit point: the endpoint's answer has begun, and is good so far."""
     committed: bool = False
     first_token_at_s: float | None = None
     delivered_at_s: float | None = None
@@ -191,6 +193,7 @@ class Relay:
         if length is not None:
             headers = (*headers, ("content-length", str(length)))
         self.committed = True
+        self.on_begun()
         self.first_token_at_s = self.clock()
         with self._on_the_clients_time():
             await self.downstream.begin(Head(200, (*headers, *self.own_headers)))

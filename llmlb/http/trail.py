@@ -54,13 +54,18 @@ class Trail:
     """Something has reached the client."""
     arrival: int | None = None
     """The place in line, which the exchange keeps however often it asks."""
-    excluded: set[EndpointId] = field(default_factory=set)
+    excluded: frozenset[EndpointId] = frozenset()
+    """Endpoints that cannot do what is asked."""
     faults: list[UpstreamFault] = field(default_factory=list)
+    """What failed before anything reached the client, of this model."""
+    leases: list[Lease] = field(default_factory=list)
+    """What each of them failed under."""
 
     def turn_to(self, way: Way) -> None:
         """Begin anew with another model."""
-        self.model, self.excluded = way.model, set(way.excluded)
+        self.model, self.excluded = way.model, way.excluded
         self.faults.clear()
+        self.leases.clear()
 
     def begin_trying(self, limit_s: float) -> None:
         """The first endpoint is tried now, and others may be for *limit_s*."""
@@ -75,8 +80,15 @@ class Trail:
     def failed(self, lease: Lease, fault: UpstreamFault) -> None:
         """The endpoint of *lease* failed before anything reached the client."""
         self.arrival = lease.arrival
-        self.excluded.add(lease.endpoint.id)
         self.faults.append(fault)
+        self.leases.append(lease)
+        for one in self._alike:
+            one.take_back()
+
+    @property
+    def tried(self) -> frozenset[EndpointId]:
+        """The endpoints that have failed."""
+        return frozenset(lease.endpoint.id for lease in self.leases)
 
     @property
     def left_s(self) -> float:
@@ -86,8 +98,17 @@ class Trail:
     @property
     def hopeless(self) -> bool:
         """Two endpoints failed alike in a way that the request may have caused."""
-        suspects = [key for fault in self.faults if (key := _likeness(fault)) is not None]
-        return len(suspects) > len(set(suspects))
+        return bool(self._alike)
+
+    @property
+    def _alike(self) -> list[Lease]:
+        """The attempts that failed like another one."""
+        keys = [_likeness(fault) for fault in self.faults]
+        return [
+            lease
+            for lease, key in zip(self.leases, keys, strict=True)
+            if key is not None and keys.count(key) > 1
+        ]
 
     def headers(self, endpoint: Endpoint | None = None) -> Headers:
         """What the client is told of its way: endpoint, attempts, time in line."""
@@ -107,10 +128,15 @@ class Trail:
         tried = self.attempts > 1 and error.http_status() in (502, 504)
         return (("x-should-retry", "false"),) if tried else ()
 
+    @property
+    def only_limited(self) -> bool:
+        """All that was tried is rate limited."""
+        return {fault.status for fault in self.faults} == {429}
+
     def error(self) -> LbError:
         """What the client is told when no endpoint is left to try."""
         statuses = {fault.status for fault in self.faults}
-        if statuses == {429}:
+        if self.only_limited:
             told = [f.retry_after_s for f in self.faults if f.retry_after_s is not None]
             return UpstreamRateLimited(
                 "Every endpoint that could answer this is rate limited.",

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from llmlb.actors.admission import CapacityExceeded, Closed, ModelUnknown, NoneCapable, Timeout
+from llmlb.actors.admission import (
+    CapacityExceeded,
+    Closed,
+    ModelUnknown,
+    NoneCapable,
+    RateLimited,
+    Refusal,
+    RetriesSpent,
+    Timeout,
+)
 from llmlb.errors import (
     LbError,
     ModelNotFound,
@@ -12,36 +21,41 @@ from llmlb.errors import (
     QueueFull,
     QueueTimeout,
     ShuttingDown,
+    UpstreamError,
+    UpstreamRateLimited,
 )
 
 DRAINING_RETRY_AFTER_S = 5
 
 
-def turned_away(
-    result: Timeout | CapacityExceeded | ModelUnknown | NoneCapable | Closed,
-    model: str,
-    *,
-    waited_s: float,
-) -> LbError:
+def turned_away(result: Refusal, model: str, *, waited_s: float) -> LbError:
     """The error that a wait for *model* without a lease at its end is, after *waited_s* in all."""
+    error: LbError
     match result:
         case ModelUnknown():
-            return ModelNotFound(model)
+            error = ModelNotFound(model)
         case NoneCapable(retry_after_s):
-            return NoCapableEndpoints(
+            error = NoCapableEndpoints(
                 f"Every endpoint of '{model[:200]}' is offline.", retry_after_s=retry_after_s
             )
+        case RateLimited(retry_after_s):
+            error = UpstreamRateLimited(
+                f"Every endpoint of '{model[:200]}' is rate limited.", retry_after_s=retry_after_s
+            )
+        case RetriesSpent():
+            error = UpstreamError("Too many requests that failed are being tried again already.")
         case CapacityExceeded(waiters, retry_after_s):
-            return QueueFull(
+            error = QueueFull(
                 f"{waiters} requests are waiting already; come back in {retry_after_s} s.",
                 retry_after_s=retry_after_s,
             )
         case Timeout():
-            return QueueTimeout(f"No endpoint came free within {round(waited_s, 1):g} s.")
+            error = QueueTimeout(f"No endpoint came free within {round(waited_s, 1):g} s.")
         case Closed():
-            return shutting_down()
+            error = shutting_down()
         case _:
             assert_never(result)
+    return error
 
 
 def shutting_down() -> ShuttingDown:

@@ -11,6 +11,8 @@ import pytest
 from trio.testing import memory_stream_pair
 
 from llmlb.accounting import FinishedRequest, Lease, Outcome, Totals
+from llmlb.actors.admission import AdmissionController
+from llmlb.routing import Standings
 from llmlb.types import Api, Endpoint, EndpointId, Status
 from tests.fakes.network import ServerSide
 from tests.simulation import invariants
@@ -36,7 +38,7 @@ def grant(
     serial: int, endpoint_id: EndpointId = A, asked: Asking | None = None, *, held: bool = True
 ) -> Grant:
     endpoint = Endpoint(endpoint_id, endpoint_id[-1], "http://a.lan", AT)
-    lease = Lease(serial, endpoint, "tiny", serial, lambda serial, outcome: None)
+    lease = Lease(serial, endpoint, "tiny", serial, AdmissionController(standings=Standings()))
     if not held:
         lease.release()
     return Grant(asked or asking(serial), lease)

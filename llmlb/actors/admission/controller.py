@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import random
 from collections.abc import Callable
-from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from itertools import count
 from typing import assert_never
@@ -11,14 +12,19 @@ from typing import assert_never
 import trio
 
 from llmlb.accounting import Lease, Outcome
+from llmlb.actors.admission.circuits import CircuitChange
+from llmlb.actors.admission.face import AdmissionFace
+from llmlb.actors.admission.health import Choice, Health
 from llmlb.actors.admission.line import Line
 from llmlb.actors.admission.messages import (
+    Begun,
     CatalogChanged,
     Close,
-    Decide,
     DelayOver,
     Message,
+    PauseOver,
     Release,
+    TakenBack,
     WaitForReady,
     WaitUntilIdle,
 )
@@ -27,14 +33,17 @@ from llmlb.actors.admission.results import (
     Closed,
     ModelUnknown,
     NoneCapable,
+    RateLimited,
     Ready,
+    Refusal,
+    RetriesSpent,
     Timeout,
-    WaitResult,
 )
+from llmlb.actors.admission.retries import RetryBudget
 from llmlb.actors.admission.slots import Slots
 from llmlb.actors.admission.statistics import AdmissionStatistics
 from llmlb.actors.admission.throughput import Throughput
-from llmlb.actors.mailbox import ActorGone, Mailbox
+from llmlb.actors.mailbox import ActorGone
 from llmlb.catalog import Catalog
 from llmlb.routing import (
     Accept,
@@ -42,107 +51,50 @@ from llmlb.routing import (
     AdmissionDecision,
     Reject,
     Standings,
-    eligible,
-    hopeful,
     order,
     retry_after_s,
 )
-from llmlb.types import Api, Endpoint, EndpointId, Mode
+from llmlb.types import Endpoint, EndpointId, Mode
 
 SMALLEST_GRADED_LIMIT = 5
 """Below this many places the steps of admission control would be fractions of a place."""
 
 
-class AdmissionController:
+class AdmissionController(AdmissionFace):
     """Owns the leases and the line; one message decides one request, in one step."""
 
     def __init__(
-        self, *, standings: Standings, clock: Callable[[], float] = trio.current_time
+        self,
+        *,
+        standings: Standings,
+        clock: Callable[[], float] = trio.current_time,
+        rng: random.Random | None = None,
+        on_circuit: Callable[[CircuitChange], None] = lambda _: None,
     ) -> None:
-        """*standings* is read at each decision; *clock* tells monotonic seconds."""
-        self._mailbox = Mailbox[Message]()
+        """*standings* is read at each decision; *clock* tells monotonic seconds.
+
+        *rng* is for jitter. *on_circuit* is told of circuits that open, are tried, or close; it
+        must not block.
+        """
+        super().__init__()
         self._standings, self._clock = standings, clock
         self._catalog = Catalog.of({})
         self._slots, self._line, self._throughput = Slots(), Line[WaitForReady](), Throughput()
+        self._health = Health(rng or random.Random(), on_circuit)  # noqa: S311 - no secret
+        self._retries = RetryBudget()
         self._model_of: dict[int, str] = {}
         self._serials, self._places = count(1), count(1)
         self._closed = False
         self._until_idle: list[WaitUntilIdle] = []
         self._timers: trio.Nursery
 
-    async def wait_for_ready(
-        self,
-        model: str,
-        api: Api,
-        limit: int,
-        *,
-        excluding: AbstractSet[EndpointId] = frozenset(),
-        only: EndpointId | None = None,
-        decide: Decide | None = None,
-        arrival: int | None = None,
-    ) -> WaitResult:
-        """Wait in line until an endpoint of *model* has room. Cancel to give up the place.
-
-        At most *limit* callers wait, over all models; a free slot needs no place. *decide*
-        grades the line where it has at least five places. One that asks again, *excluding*
-        the endpoints that failed it, keeps its *arrival* and is refused for neither a full
-        line nor a closing one. With *only*, no other endpoint is considered.
-        Raises ActorGone.
-        """
-        return await self._mailbox.ask(
-            WaitForReady(model, api, limit, excluding, decide, arrival, only)
-        )
-
-    async def wait_for_ready_with_timeout(
-        self,
-        model: str,
-        api: Api,
-        limit: int,
-        timeout_s: float,
-        *,
-        excluding: AbstractSet[EndpointId] = frozenset(),
-        only: EndpointId | None = None,
-        decide: Decide | None = None,
-        arrival: int | None = None,
-    ) -> WaitResult:
-        """`wait_for_ready` for at most *timeout_s*, then Timeout. Raises ActorGone.
-
-        With 0 seconds a free slot is still granted, but nobody waits.
-        """
-        if timeout_s <= 0:
-            now = WaitForReady(
-                model, api, limit, excluding, arrival=arrival, only=only, patient=False
-            )
-            return await self._mailbox.ask(now)
-        with trio.move_on_after(timeout_s):
-            return await self.wait_for_ready(
-                model,
-                api,
-                limit,
-                excluding=excluding,
-                only=only,
-                decide=decide,
-                arrival=arrival,
-            )
-        return Timeout()
-
-    def catalog_changed(self, catalog: Catalog) -> None:
-        self._mailbox.tell(CatalogChanged(catalog))
-
-    def refuse_all(self) -> None:
-        """Answer the line with Closed, and everyone new who comes later; leases go on."""
-        self._mailbox.tell(Close())
-
-    async def wait_until_idle(self) -> None:
-        """Return once no lease is out. Raises ActorGone. Cancel to give up."""
-        await self._mailbox.ask(WaitUntilIdle())
-
-    def close(self) -> None:
-        self._mailbox.close()
-
     def statistics(self) -> AdmissionStatistics:
         return AdmissionStatistics(
-            dict(self._slots.in_flight), self._line.by_model(), self._mailbox.statistics()
+            dict(self._slots.in_flight),
+            self._line.by_model(),
+            self._mailbox.statistics(),
+            len(self._retries),
+            self._health.seen(self._catalog.endpoints, self._clock()),
         )
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -154,12 +106,19 @@ class AdmissionController:
         match message:
             case WaitForReady():
                 self._consider(message)
-            case Release(serial, outcome):
-                self._give_back(serial, outcome)
+            case Release():
+                self._take_lease(message)
+            case Begun(serial):
+                self._begin(serial)
+            case TakenBack(serial, endpoint_id):
+                self._health.circuits.taken_back(serial, endpoint_id)
+                self._serve_those_for(endpoint_id)
             case CatalogChanged(catalog):
                 self._take_in(catalog)
             case DelayOver(model):
                 self._serve(model, self._clock())
+            case PauseOver(endpoint_id):
+                self._serve_those_for(endpoint_id)
             case Close():
                 self._close_line()
             case WaitUntilIdle():
@@ -171,6 +130,7 @@ class AdmissionController:
                 self._until_idle.pop().reply.answer(None)
 
     def _take_in(self, catalog: Catalog) -> None:
+        self._health.take_in(self._catalog.endpoints, catalog.endpoints, self._clock())
         self._catalog = catalog
         self._slots.retain(catalog.endpoints)
         self._throughput.retain(lambda model: bool(catalog.offering(model)), self._clock())
@@ -211,7 +171,7 @@ class AdmissionController:
                 return
             case AcceptWithDelay(delay_ms):
                 request.not_before_s = self._clock() + delay_ms / 1000
-                self._timers.start_soon(self._tell_later, delay_ms / 1000, request.model)
+                self._tell_later(delay_ms / 1000, DelayOver(request.model))
             case Reject():
                 self._line.leave(request)
                 retry_s = self._retry_after_s(request)
@@ -219,10 +179,13 @@ class AdmissionController:
             case _:
                 assert_never(decision)
 
-    async def _tell_later(self, delay_s: float, model: str) -> None:
-        await trio.sleep(delay_s)
-        with suppress(ActorGone):
-            self._mailbox.tell(DelayOver(model))
+    def _tell_later(self, delay_s: float, message: Message) -> None:
+        async def tell() -> None:
+            await trio.sleep(delay_s)
+            with suppress(ActorGone):
+                self._mailbox.tell(message)
+
+        self._timers.start_soon(tell)
 
     # -- the line of one model
 
@@ -232,16 +195,23 @@ class AdmissionController:
         for waiter in self._line.queue(model):
             if not waiter.wanted or (blocked and waiter.only is None):
                 continue
-            refusal = self._refusal(waiter)
+            choice = self._choice(waiter, now_s)
+            refusal = self._refusal(waiter, choice)
             if refusal is not None:
                 waiter.reply.answer(refusal)
             elif blocked:
                 continue
             elif waiter.not_before_s > now_s:
                 blocked = waiter.only is None  # and all behind it: first come, first served
-            elif not self._grant(waiter, now_s):
+            elif not self._grant(waiter, choice, now_s):
                 blocked = not waiter.choosy  # no room for it, so none for those behind it
         self._line.prune(model)
+
+    def _serve_those_for(self, endpoint_id: EndpointId) -> None:
+        """Grant what *endpoint_id* has room for, whatever the model: who waits longest first."""
+        for model in self._line.models():
+            if any(e.id == endpoint_id for e in self._catalog.offering(model)):
+                self._serve(model, self._clock())
 
     def _offering(self, request: WaitForReady) -> tuple[Endpoint, ...]:
         """The endpoints that *request* is about."""
@@ -250,29 +220,32 @@ class AdmissionController:
             return found
         return tuple(e for e in found if e.id == request.only)
 
-    def _refusal(self, waiter: WaitForReady) -> WaitResult | None:
+    def _choice(self, waiter: WaitForReady, now_s: float) -> Choice:
+        able = (e for e in self._offering(waiter) if e.id not in waiter.excluding)
+        return self._health.choice(able, waiter.tried, now_s)
+
+    def _refusal(self, waiter: WaitForReady, choice: Choice) -> Refusal | None:
         """Why waiting would be in vain, if it would."""
         if self._closed and waiter.arrival is None:
             return Closed()
         offering = self._offering(waiter)
         if not offering:
             return ModelUnknown()
-        if hopeful(e for e in offering if e.id not in waiter.excluding):
-            return None
-        enabled = [e for e in offering if e.mode is Mode.ENABLED]
-        interval_s = min((e.health_check_interval_s for e in enabled), default=60)
-        return NoneCapable(max(1, min(60, round(interval_s))))
+        if not choice.hopeful:
+            if choice.limited_s is not None:
+                return RateLimited(math.ceil(choice.limited_s))
+            enabled = [e for e in offering if e.mode is Mode.ENABLED]
+            interval_s = min((e.health_check_interval_s for e in enabled), default=60)
+            return NoneCapable(max(1, min(60, round(interval_s))))
+        if waiter.arrival is not None and not self._retries.allows(len(self._slots)):
+            return RetriesSpent()
+        return None
 
-    def _grant(self, waiter: WaitForReady, now_s: float) -> bool:
+    def _grant(self, waiter: WaitForReady, choice: Choice, now_s: float) -> bool:
         """Give *waiter* a lease on the best endpoint that has room, if there is one."""
         own_ids = self._catalog.reach(waiter.model).own_ids
-        with_room = [
-            e
-            for e in eligible(self._offering(waiter))
-            if e.id not in waiter.excluding and self._slots.has_room(e)
-        ]
         best_first = order(
-            with_room,
+            filter(self._slots.has_room, choice.endpoints),
             own_id=lambda e: own_ids[e.id],
             api=waiter.api,
             standings=self._standings,
@@ -283,29 +256,45 @@ class AdmissionController:
         if not best_first:
             return False
         best = best_first[0]
-        lease = Lease(next(self._serials), best, own_ids[best.id], waiter.place, self._release)
+        if choice.failing_open:
+            best = min(best_first, key=self._least_burdened)
+        lease = Lease(next(self._serials), best, own_ids[best.id], waiter.place, self)
         if waiter.reply.answer(Ready(lease, now_s - waiter.joined_at_s)):
             self._slots.take(lease.serial, best.id)
+            self._health.circuits.granted(lease.serial, best.id, now_s)
             self._model_of[lease.serial] = waiter.model
+            if waiter.arrival is not None:
+                self._retries.take(lease.serial)
         return True
+
+    def _least_burdened(self, endpoint: Endpoint) -> tuple[int, float]:
+        """Of endpoints that all fail, none is known to be fast: they are all tried evenly."""
+        in_flight = self._slots.in_flight.get(endpoint.id, 0)
+        return in_flight, self._health.circuits.opens_until_s(endpoint.id)
 
     # -- leases coming back
 
-    def _release(self, serial: int, outcome: Outcome) -> None:
-        with suppress(ActorGone):  # no owner left to give it back to
-            self._mailbox.tell(Release(serial, outcome))
-
-    def _give_back(self, serial: int, outcome: Outcome) -> None:
-        endpoint_id = self._slots.give_back(serial)
+    def _begin(self, serial: int) -> None:
+        endpoint_id = self._slots.endpoint_of(serial)
         if endpoint_id is None:
             return
-        model = self._model_of.pop(serial)
-        if outcome is Outcome.SUCCEEDED:
-            self._throughput.completed(model, self._clock())
-        # The slot may serve any model of that endpoint: whoever has waited longest goes first.
-        for waiting_model in self._line.models():
-            if any(e.id == endpoint_id for e in self._catalog.offering(waiting_model)):
-                self._serve(waiting_model, self._clock())
+        self._retries.settle(serial)
+        if self._health.circuits.begun(serial, endpoint_id):
+            self._serve_those_for(endpoint_id)
+
+    def _take_lease(self, back: Release) -> None:
+        endpoint_id = self._slots.give_back(back.serial)
+        if endpoint_id is None:
+            return
+        now_s, model = self._clock(), self._model_of.pop(back.serial)
+        self._retries.settle(back.serial)
+        if back.outcome is Outcome.SUCCEEDED:
+            self._throughput.completed(model, now_s)
+        for pause_s in self._health.over(
+            back.serial, endpoint_id, back.outcome, back.verdict, now_s
+        ):
+            self._tell_later(pause_s, PauseOver(endpoint_id))
+        self._serve_those_for(endpoint_id)
 
     def _retry_after_s(self, request: WaitForReady) -> int:
         now_s, model = self._clock(), request.model

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from llmlb.accounting import Outcome
+from llmlb.accounting import Outcome, Verdict
 from llmlb.actors.admission.results import WaitResult
 from llmlb.actors.mailbox import Ask
 from llmlb.catalog import Catalog
@@ -30,6 +30,8 @@ class WaitForReady(Ask[WaitResult]):
     """Place in the order of arrival, for one that asks again; None for a new one."""
     only: EndpointId | None = None
     """The one endpoint that will do; for one that asks for it, the others do not exist."""
+    tried: AbstractSet[EndpointId] = frozenset()
+    """Endpoints on which the request has failed: not one of these either."""
     patient: bool = True
     """Without it: a lease now, or Timeout."""
     place: int = -1
@@ -43,13 +45,27 @@ class WaitForReady(Ask[WaitResult]):
     @property
     def choosy(self) -> bool:
         """Not every endpoint will do, so it may wait where those behind it need not."""
-        return self.only is not None or bool(self.excluding)
+        return self.only is not None or bool(self.excluding) or bool(self.tried)
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
     serial: int
     outcome: Outcome
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    serial: int
+
+
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """What *serial* did to the circuit of its endpoint is undone."""
+
+    serial: int
+    endpoint_id: EndpointId
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +79,11 @@ class DelayOver:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseOver:
+    endpoint_id: EndpointId
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """Answer the line, and admit only what asks again: that was admitted before."""
 
@@ -72,4 +93,14 @@ class WaitUntilIdle(Ask[None]):
     """Answered once no lease is out."""
 
 
-Message = WaitForReady | Release | CatalogChanged | DelayOver | Close | WaitUntilIdle
+Message = (
+    WaitForReady
+    | Release
+    | Begun
+    | TakenBack
+    | CatalogChanged
+    | DelayOver
+    | PauseOver
+    | Close
+    | WaitUntilIdle
+)

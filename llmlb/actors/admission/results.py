@@ -42,8 +42,25 @@ class NoneCapable:
 
 
 @dataclass(frozen=True, slots=True)
+class RateLimited:
+    """Every endpoint that serves the model has asked to be given nothing for a while."""
+
+    retry_after_s: int
+    """Until the first of them may be asked again."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetriesSpent:
+    """Of one that asks again: too many are being tried again as it is."""
+
+
+@dataclass(frozen=True, slots=True)
 class Closed:
     """The balancer is shutting down."""
 
 
-WaitResult = Ready | Timeout | CapacityExceeded | ModelUnknown | NoneCapable | Closed
+Refusal = (
+    Timeout | CapacityExceeded | ModelUnknown | NoneCapable | RateLimited | RetriesSpent | Closed
+)
+
+WaitResult = Ready | Refusal
