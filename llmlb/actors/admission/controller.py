@@ -82,7 +82,8 @@ class AdmissionController(AdmissionFace):
         self._slots, self._line, self._throughput = Slots(), Line[WaitForReady](), Throughput()
         self._health = Health(rng or random.Random(), on_circuit)  # noqa: S311 - no secret
         self._retries = RetryBudget()
-        self._model_of: dict[int, str] = {}
+        self._out: dict[int, tuple[str, Endpoint]] = {}
+        """The model that each live lease was granted for, and the endpoint as it was then."""
         self._serials, self._places = count(1), count(1)
         self._closed = False
         self._until_idle: list[WaitUntilIdle] = []
@@ -237,7 +238,7 @@ class AdmissionController(AdmissionFace):
             enabled = [e for e in offering if e.mode is Mode.ENABLED]
             interval_s = min((e.health_check_interval_s for e in enabled), default=60)
             return NoneCapable(max(1, min(60, round(interval_s))))
-        if waiter.arrival is not None and not self._retries.allows(len(self._slots)):
+        if waiter.arrival is not None and not self._retries.allows(len(self._out)):
             return RetriesSpent()
         return None
 
@@ -262,7 +263,7 @@ class AdmissionController(AdmissionFace):
         if waiter.reply.answer(Ready(lease, now_s - waiter.joined_at_s)):
             self._slots.take(lease.serial, best.id)
             self._health.circuits.granted(lease.serial, best.id, now_s)
-            self._model_of[lease.serial] = waiter.model
+            self._out[lease.serial] = waiter.model, best
             if waiter.arrival is not None:
                 self._retries.take(lease.serial)
         return True
@@ -275,26 +276,28 @@ class AdmissionController(AdmissionFace):
     # -- leases coming back
 
     def _begin(self, serial: int) -> None:
-        endpoint_id = self._slots.endpoint_of(serial)
-        if endpoint_id is None:
-            return
         self._retries.settle(serial)
-        if self._health.circuits.begun(serial, endpoint_id):
-            self._serve_those_for(endpoint_id)
+        _, endpoint = self._out[serial]  # a lease that has been given back does not begin
+        if self._is_there(endpoint) and self._health.circuits.begun(serial, endpoint.id):
+            self._serve_those_for(endpoint.id)
+
+    def _is_there(self, endpoint: Endpoint) -> bool:
+        """Whether what is observed of *endpoint* still says something of who is there now."""
+        known = self._catalog.endpoints.get(endpoint.id)
+        return known is not None and known.is_same_server_as(endpoint)
 
     def _take_lease(self, back: Release) -> None:
-        endpoint_id = self._slots.give_back(back.serial)
-        if endpoint_id is None:
+        serial, outcome, now_s = back.serial, back.outcome, self._clock()
+        if self._slots.give_back(serial) is None:
             return
-        now_s, model = self._clock(), self._model_of.pop(back.serial)
-        self._retries.settle(back.serial)
-        if back.outcome is Outcome.SUCCEEDED:
+        model, endpoint = self._out.pop(serial)
+        self._retries.settle(serial)
+        if outcome is Outcome.SUCCEEDED:
             self._throughput.completed(model, now_s)
-        for pause_s in self._health.over(
-            back.serial, endpoint_id, back.outcome, back.verdict, now_s
-        ):
-            self._tell_later(pause_s, PauseOver(endpoint_id))
-        self._serve_those_for(endpoint_id)
+        if self._is_there(endpoint):
+            for pause_s in self._health.over(serial, endpoint.id, outcome, back.verdict, now_s):
+                self._tell_later(pause_s, PauseOver(endpoint.id))
+        self._serve_those_for(endpoint.id)
 
     def _retry_after_s(self, request: WaitForReady) -> int:
         now_s, model = self._clock(), request.model

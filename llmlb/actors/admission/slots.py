@@ -19,16 +19,8 @@ class Slots:
         self.in_flight: Mapping[EndpointId, int] = MappingProxyType(self._in_flight)
         self.last_turn: Mapping[EndpointId, int] = MappingProxyType(self._last_turn)
 
-    def __len__(self) -> int:
-        """How many leases are out."""
-        return len(self._endpoint_of)
-
     def has_room(self, endpoint: Endpoint) -> bool:
         return self._in_flight.get(endpoint.id, 0) < endpoint.capacity
-
-    def endpoint_of(self, serial: int) -> EndpointId | None:
-        """Where lease *serial* runs; None if it is not out (any more)."""
-        return self._endpoint_of.get(serial)
 
     def take(self, serial: int, endpoint_id: EndpointId) -> None:
         """Lease *serial* now runs there. Serials rise, so they are turns as well."""

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from llmlb.accounting import Totals
+from llmlb.actors.admission import EndpointHealth
 from llmlb.types import DeviceInfo, Endpoint, EndpointId, Mode, Model, Status
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def endpoint_json(endpoint: Endpoint, figures: Figures) -> JsonObject:
         "declared": endpoint.declared,
         "inflight": figures.inflight(endpoint),
         "drained": figures.drained(endpoint),
+        "circuit": _circuit_json(figures.admission.health.get(endpoint.id, EndpointHealth())),
         "max_concurrency": endpoint.capacity,
         "max_concurrency_assumed": endpoint.capacity_is_assumed,
         "model_count": len(endpoint.models),
@@ -106,6 +108,15 @@ def _model_json(model: Model) -> JsonObject:
         "model_id": model.id,
         "capabilities": sorted(c.value for c in model.capabilities),
         "max_tokens": model.max_tokens,
+    }
+
+
+def _circuit_json(health: EndpointHealth) -> JsonObject:
+    return {
+        "state": health.state.value,
+        "failures_in_a_row": health.failures,
+        "opens_in_secs": round(health.opens_s, 3),
+        "cooling_secs": round(health.cools_s, 3),
     }
 
 

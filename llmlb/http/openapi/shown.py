@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from llmlb.actors.admission import CircuitState
 from llmlb.types import Api, Capability, DeviceType, Engine, Mode, Status
 
 
@@ -39,6 +40,19 @@ class DeviceShown(Shown):
 
     device_type: DeviceType
     gpu_devices: list[GpuShown]
+
+
+class CircuitShown(Shown):
+    """How an endpoint took its last requests, whatever its probes say."""
+
+    state: CircuitState
+    """`open`: it gets no request while another one serves; `half_open`: it gets one, as a trial."""
+    failures_in_a_row: int
+    """Faults of the endpoint's own; no refused request, no client that left."""
+    opens_in_secs: float
+    """Until a request is let through; 0 unless `open`."""
+    cooling_secs: float
+    """For so long it gets no request at all, as its `Retry-After` asked; 0: it is not limited."""
 
 
 class EndpointShown(Shown):
@@ -80,6 +94,8 @@ class EndpointShown(Shown):
     """Requests that run there now."""
     drained: bool
     """Nothing runs there, and nothing more will."""
+    circuit: CircuitShown
+    """How it took its last requests."""
     max_concurrency: int
     """Requests at once."""
     max_concurrency_assumed: bool

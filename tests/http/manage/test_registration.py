@@ -37,6 +37,12 @@ async def test_a_new_endpoint_is_pending_and_has_every_field(api: Any) -> None:
         "declared": False,
         "inflight": 0,
         "drained": False,
+        "circuit": {
+            "state": "closed",
+            "failures_in_a_row": 0,
+            "opens_in_secs": 0.0,
+            "cooling_secs": 0.0,
+        },
         "max_concurrency": 8,
         "max_concurrency_assumed": True,
         "model_count": 0,
