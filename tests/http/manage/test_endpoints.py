@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import trio
 
-from llmlb.accounting import FinishedRequest, Lease, Outcome, Usage
+from llmlb.accounting import FinishedRequest, Lease, Outcome, Usage, Verdict
 from llmlb.actors.admission.results import Ready
 from llmlb.types import Api
 
@@ -211,6 +211,31 @@ async def test_draining_tells_how_far_it_is(api: Any) -> None:
     enabled = (await api("POST", f"{path}/enable")).json
     assert (enabled["mode"], enabled["drained"]) == ("enabled", False)
     (await lease_of(api)).release()
+
+
+async def test_how_an_endpoint_took_its_last_requests_is_shown(
+    api: Any, autojump_clock: Any
+) -> None:
+    endpoint = await api.registered()
+    for _ in range(3):
+        lease = await lease_of(api)
+        lease.outcome, lease.verdict = Outcome.FAILED, Verdict(ill=True)
+        if lease.serial == 3:
+            lease.verdict = Verdict(ill=True, cools_s=12.5)
+        lease.release()
+        await trio.testing.wait_all_tasks_blocked()
+    circuit = (await api.shown(endpoint))["circuit"]
+    opens_in_secs = circuit.pop("opens_in_secs")
+    assert circuit == {"state": "open", "failures_in_a_row": 3, "cooling_secs": 12.5}
+    assert opens_in_secs == pytest.approx(1, rel=0.2)
+    await trio.sleep(5)
+    [listed] = (await api("GET", "/endpoints")).json["endpoints"]
+    assert listed["circuit"] == {
+        "state": "half_open",
+        "failures_in_a_row": 3,
+        "opens_in_secs": 0,
+        "cooling_secs": 7.5,
+    }
 
 
 async def test_an_idle_endpoint_is_drained_at_once(api: Any) -> None:
