@@ -66,7 +66,9 @@ class CircuitOpened:
     """An endpoint failed so often that it gets no requests for a while."""
 
     endpoint_id: EndpointId
-    reason: str
+    name: str
+    failures: int
+    """In a row."""
     for_s: float
 
 
@@ -75,6 +77,7 @@ class CircuitHalfOpened:
     """An endpoint whose circuit was open gets a request on trial."""
 
     endpoint_id: EndpointId
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +85,15 @@ class CircuitClosed:
     """An endpoint whose circuit was open serves again."""
 
     endpoint_id: EndpointId
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointCooling:
-    """An endpoint asked to be left alone for a while."""
+    """An endpoint asked to be left alone for a while; `reason` is for people."""
 
     endpoint_id: EndpointId
+    name: str
     reason: str
     for_s: float
 

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import assert_never
 
 import structlog
 import trio
@@ -22,7 +23,7 @@ from llmlb.actors.prober import DeviceProber, Surveyor
 from llmlb.actors.registry import EndpointRegistry
 from llmlb.actors.responses import ResponseDirectory
 from llmlb.catalog import Catalog
-from llmlb.events import Draining, Event
+from llmlb.events import CircuitClosed, CircuitHalfOpened, CircuitOpened, Draining, Event
 from llmlb.name_tables import fallback_chain
 from llmlb.settings import Settings
 from llmlb.store.opening import Store
@@ -160,15 +161,21 @@ class House:
         """The circuit of an endpoint has opened, is being tried, or has closed."""
         known = self.registry.catalog.endpoints.get(change.endpoint_id)
         name = change.endpoint_id if known is None else known.name
-        if change.state is CircuitState.OPEN:
-            log.warning(
-                "a circuit has opened",
-                endpoint=name,
-                failures=change.failures,
-                pause_s=round(change.pause_s, 1),
-            )
-        elif change.state is CircuitState.CLOSED:
-            log.info("a circuit has closed", endpoint=name)
+        match change.state:
+            case CircuitState.OPEN:
+                for_s = round(change.pause_s, 1)
+                log.warning(
+                    "a circuit has opened", endpoint=name, failures=change.failures, pause_s=for_s
+                )
+                opened = CircuitOpened(change.endpoint_id, name, change.failures, for_s)
+                self.tell_event(opened)
+            case CircuitState.HALF_OPEN:
+                self.tell_event(CircuitHalfOpened(change.endpoint_id, name))
+            case CircuitState.CLOSED:
+                log.info("a circuit has closed", endpoint=name)
+                self.tell_event(CircuitClosed(change.endpoint_id, name))
+            case _:
+                assert_never(change.state)
 
     # -- an exchange tells
 

@@ -11,6 +11,7 @@ import trio
 
 from llmlb.accounting import FinishedRequest, Lease, Outcome
 from llmlb.errors import EndpointRefusal, LbError
+from llmlb.events import EndpointCooling
 from llmlb.house import House
 from llmlb.http.cutoff import CutOff
 from llmlb.http.downstream import Downstream, Headers, Inbound, Nobody
@@ -181,6 +182,8 @@ def look_into(house: House, endpoint: Endpoint, fault: UpstreamFault) -> None:
         kind=fault.kind.value,
         reason=str(fault),
     )
+    if (for_s := verdict_on(fault).cools_s) > 0:
+        house.tell_event(EndpointCooling(endpoint.id, endpoint.name, str(fault), for_s))
     if fault.status in (401, 403):
         house.refused_us(endpoint, f"It refuses our key for inference (HTTP {fault.status}).")
     elif fault.status == 404:

@@ -11,6 +11,7 @@ import trio
 from structlog.testing import capture_logs
 
 from llmlb.actors.admission import CircuitState, EndpointHealth
+from llmlb.events import CircuitClosed, CircuitHalfOpened, CircuitOpened, EndpointCooling
 from llmlb.http.downstream import Inbound
 from llmlb.types import EndpointId, Status
 from tests.fakes.downstream import FakeDownstream
@@ -442,3 +443,40 @@ async def test_the_budget_holds_for_fallbacks_too(scene: Scene) -> None:
     failed = [reply for reply in answers if reply.status == 502]
     assert len(failed) == 7
     assert all("overloaded" in reply.error["message"] for reply in failed), "the first failure"
+
+
+# -- whoever follows the events is told
+
+
+async def test_a_circuit_that_opens_is_tried_and_closes_is_told(scene: Scene) -> None:
+    await two(scene)
+    scene.on("bad", FAILS_FAST)
+    await scene.settle()
+    with await scene.house.feed.subscribe() as news:
+        for _ in range(3):
+            await scene.ask()
+        scene.on("bad", OK)
+        await trio.sleep(2)
+        await scene.ask()
+        await scene.settle()
+        told = [one.event for one in (await news.next()).events]
+
+    bad = EndpointId("id-bad")
+    assert told[1:] == [CircuitHalfOpened(bad, "bad"), CircuitClosed(bad, "bad")]
+    opened = told[0]
+    assert isinstance(opened, CircuitOpened)
+    assert (opened.endpoint_id, opened.name, opened.failures) == (bad, "bad", 3)
+    assert opened.for_s == pytest.approx(1, rel=0.2)
+
+
+async def test_an_endpoint_that_asks_to_be_left_alone_is_told(scene: Scene) -> None:
+    await two(scene)
+    scene.on("bad", error_answer(429, "slow down", retry_after="30"))
+    await scene.settle()
+    with await scene.house.feed.subscribe() as news:
+        await scene.ask()
+        await scene.settle()
+        told = [one.event for one in (await news.next()).events]
+
+    reason = "The endpoint answered 429: slow down"
+    assert told == [EndpointCooling(EndpointId("id-bad"), "bad", reason, 30.0)]

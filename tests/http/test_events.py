@@ -373,7 +373,7 @@ def test_a_frame_is_one_line_whatever_names_hold(name: str) -> None:
 
 
 def test_times_are_told_in_utc_and_texts_as_they_are() -> None:
-    told = Told(1, NOW + timedelta(milliseconds=1), CircuitOpened(ID, "5 failures", 30.0))
+    told = Told(1, NOW + timedelta(milliseconds=1), CircuitOpened(ID, "a", 3, 1.5))
     (frame,) = frames(EventIds("run").told(Batch((told,))))
     assert json.loads(frame["data"]) == {
         "type": "CircuitOpened",
@@ -381,8 +381,9 @@ def test_times_are_told_in_utc_and_texts_as_they_are() -> None:
         "at": "2026-03-01T12:00:00.001Z",
         "data": {
             "endpoint_id": "id-a",
-            "reason": "5 failures",
-            "for_s": 30.0,
+            "name": "a",
+            "failures": 3,
+            "for_s": 1.5,
             "runtime_id": "id-a",
         },
     }
