@@ -8,9 +8,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import trio
+from hypothesis import HealthCheck
 from trio.testing import MockClock
+
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("patient")
+# How busy a machine is says nothing of the code, and in a new clone it makes tables of Unicode.
 
 VIRTUAL = ("actors", "house", "exchange", "simulation")
 """The folders whose tests run on a clock that jumps as soon as all tasks wait."""

@@ -191,7 +191,7 @@ ENDPOINTS = st.lists(
 ALIASES = st.dictionaries(NAMES, st.lists(NAMES, min_size=1, max_size=3).map(tuple), max_size=3)
 
 
-@effort(max_examples=300, deadline=None)
+@effort(max_examples=300)
 @given(ENDPOINTS, ALIASES, NAMES)
 def test_own_ids_are_listed_and_every_listed_id_is_its_own(
     described: list[tuple[list[str], dict[str, str]]],

@@ -33,7 +33,7 @@ from llmlb.types import Api, Endpoint, EndpointId, Mode, Model, Status
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 CHAT, EMBED = Api.CHAT_COMPLETIONS, Api.EMBEDDINGS
-EFFORT = effort(max_examples=150, deadline=None)
+EFFORT = effort(max_examples=150)
 
 
 def endpoint(name: str = "a", **changes: object) -> Endpoint:

@@ -27,7 +27,7 @@ from llmlb.types import (
 )
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-EFFORT = effort(max_examples=100, deadline=None)
+EFFORT = effort(max_examples=100)
 
 
 def endpoint(name: str = "a", *models: str, **changes: object) -> Endpoint:

@@ -71,7 +71,7 @@ def closed_form(samples: list[float]) -> float:
     return math.fsum(w * x for w, x in zip(weights, samples, strict=True))
 
 
-@effort(max_examples=40, deadline=None)
+@effort(max_examples=40)
 @given(st.lists(st.floats(0, 1e7), min_size=1, max_size=60))
 def test_the_ema_is_what_its_closed_form_says(samples: list[float]) -> None:
     async def measure() -> float | None:
@@ -274,7 +274,7 @@ _known = st.builds(
 )
 
 
-@effort(max_examples=40, deadline=None)
+@effort(max_examples=40)
 @given(st.lists(_known, max_size=8), st.sampled_from(["m", "n", "o"]))
 def test_whatever_is_restored_no_standing_is_infinite(
     known: list[KnownLatency], model: str

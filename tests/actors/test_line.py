@@ -92,7 +92,7 @@ def test_the_line_may_change_while_it_is_walked() -> None:
     assert seen == waiters
 
 
-@effort(max_examples=80, deadline=None)
+@effort(max_examples=80)
 @given(
     st.lists(
         st.tuples(

@@ -190,7 +190,7 @@ async def test_an_entry_from_the_future_keeps_no_older_one_alive(remembered: Rem
 words = st.tuples(st.sampled_from(["r1", "r2", "r3"]), st.sampled_from([A_ID, B_ID, None]))
 
 
-@effort(max_examples=40, deadline=None)
+@effort(max_examples=40)
 @given(st.lists(words, max_size=12), st.integers(0, 12), st.booleans())
 def test_the_store_ends_up_with_what_is_remembered_even_if_it_refused_meanwhile(
     said: list[tuple[str, EndpointId | None]], pause_at: int, refuses: bool

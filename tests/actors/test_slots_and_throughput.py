@@ -74,7 +74,7 @@ def test_the_views_can_only_be_read() -> None:
         assert isinstance(view, MappingProxyType)
 
 
-@effort(max_examples=80, deadline=None)
+@effort(max_examples=80)
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 12), st.sampled_from([A, B]))))
 def test_in_flight_is_always_the_live_leases_counted(
     steps: list[tuple[bool, int, EndpointId]],
@@ -121,7 +121,7 @@ def test_models_that_nobody_lists_are_forgotten() -> None:
     assert throughput._buckets == {}
 
 
-@effort(max_examples=80, deadline=None)
+@effort(max_examples=80)
 @given(st.lists(st.floats(0, 40), max_size=60))
 def test_the_count_is_right_to_the_second_and_its_memory_is_bounded(gaps: list[float]) -> None:
     throughput, times, now_s = Throughput(), list[float](), 0.0

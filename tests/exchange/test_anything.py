@@ -23,7 +23,7 @@ from tests.fakes.openai import chat, chunk, completion, event, finish, role, say
 from tests.fakes.upstream import Answer, disconnected
 
 some = hypothesis_settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 EVENTS = [

@@ -46,6 +46,17 @@ async def test_its_failure_is_the_answer(scene: Scene) -> None:
     assert not scene.requests("b")
 
 
+@pytest.mark.parametrize("settings", [{"model_fallbacks": {"tiny": ("small",)}}])
+async def test_it_is_asked_for_no_other_model(scene: Scene) -> None:
+    await scene.endpoint("a", "tiny", "small")
+    scene.on("a", refused())
+
+    reply = await ask_only(scene, "a")
+
+    assert (reply.status, reply.error["code"]) == (502, "upstream_unreachable")
+    assert [call.json["model"] for call in scene.requests()] == ["tiny"]
+
+
 async def test_a_model_that_it_does_not_have_is_404(scene: Scene) -> None:
     await scene.endpoint("a", "x")
     await scene.endpoint("b", "y")

@@ -6,8 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given
-from hypothesis import settings as effort
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llmlb.accounting import Usage
@@ -19,9 +18,6 @@ from tests.fakes.openai import DONE
 COUNTED = {"input_tokens": 14, "output_tokens": 101, "total_tokens": 115}
 USAGE = Usage(14, 101, 115)
 LIMIT_BYTES = 64 * 1024
-
-PATIENT = effort(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-"""How busy the machine is says nothing of the code."""
 
 
 def event(kind: str, **fields: Any) -> bytes:
@@ -189,7 +185,6 @@ def test_a_failure_is_seen_before_and_after_the_first_content(
     assert (complete, usage, error) == (False, Usage(), "out of memory")
 
 
-@PATIENT
 @given(data=st.data())
 def test_every_split_gives_the_same_result(data: st.DataObject) -> None:
     known = [one for events in STREAMS.values() for one in events]
@@ -212,7 +207,6 @@ json_values = st.recursive(
 )
 
 
-@PATIENT
 @given(
     told=st.dictionaries(
         st.sampled_from(["type", "delta", "audio", "usage", "error", "text", "choices"]),
@@ -226,7 +220,6 @@ def test_no_event_breaks_the_meter(told: dict[str, Any], begun: bool, limit_byte
     metered([SOUND, raw] if begun else [raw], 1, limit_bytes)
 
 
-@PATIENT
 @given(data=st.data(), stream=st.binary(max_size=200), limit_bytes=st.integers(4, 60))
 def test_no_bytes_break_the_meter_and_it_holds_no_more_than_two_ends(
     data: st.DataObject, stream: bytes, limit_bytes: int

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from llmlb.accounting import Usage
@@ -81,7 +80,6 @@ json_values = st.recursive(
 fields = st.sampled_from(["id", "store", "conversation", "status", "output", "error", "usage"])
 
 
-@effort(deadline=None)
 @given(st.dictionaries(fields, json_values).map(lambda told: json.dumps(told).encode()))
 def test_any_response_is_taken_or_is_a_fault(whole: bytes) -> None:
     with suppress(UpstreamFault):

@@ -6,8 +6,7 @@ import json
 from typing import Any, get_args
 
 import pytest
-from hypothesis import HealthCheck, given
-from hypothesis import settings as effort
+from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.responses import ResponseStreamEvent
 
@@ -16,9 +15,6 @@ from llmlb.http.openai.response_stream import ResponseMeter
 from llmlb.http.sse import EventScanner, Piece
 
 COUNTED = {"usage": {"input_tokens": 21, "output_tokens": 3, "total_tokens": 24}}
-
-PATIENT = effort(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-"""How busy the machine is says nothing of the code."""
 
 
 def event(kind: str, **fields: Any) -> bytes:
@@ -226,14 +222,12 @@ def verdict(reads: list[bytes], limit_bytes: int) -> tuple[bool, bool, Usage, st
     return meter.begun, meter.done, meter.usage, meter.error
 
 
-@PATIENT
 @given(data=st.data(), limit_bytes=st.sampled_from([40, 64 * 1024]))
 def test_the_end_is_seen_however_the_stream_is_cut(data: st.DataObject, limit_bytes: int) -> None:
     reads = cut(data, b"".join([*BEFORE, *TALK, END]))
     assert verdict(reads, limit_bytes) == (True, True, Usage(21, 3, 24), None)
 
 
-@PATIENT
 @given(data=st.data())
 def test_every_split_gives_the_same_result(data: st.DataObject) -> None:
     noise = [b"data: [DONE]\n\n", b": x\n\n", b"data\n\n", b"\xff\n\n", b"\xef\xbb\xbf"]
@@ -269,7 +263,6 @@ def test_no_depth_of_json_breaks_the_meter(frame: bytes) -> None:
         ResponseMeter().see(Piece(b"data: " + nested + b"\n\n", whole=True))
 
 
-@PATIENT
 @given(
     told=st.dictionaries(
         st.sampled_from(["type", "response", "error", "message"]),

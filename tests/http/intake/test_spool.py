@@ -74,12 +74,16 @@ async def test_what_is_small_never_touches_the_disk(tmp_path: Path) -> None:
     file.close()
 
 
-async def test_a_file_has_no_name(tmp_path: Path) -> None:
+async def test_a_file_has_no_name_and_is_gone_when_it_is_closed(tmp_path: Path) -> None:
     file = SpooledFile(spool_in(tmp_path))
     await file.write(bytes(LARGE))
     assert not files_in(tmp_path)
+    descriptor = file._fd
+    assert descriptor is not None
     file.close()
     file.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
 
 
 async def test_all_files_together_are_bounded(tmp_path: Path) -> None:
