@@ -10,6 +10,7 @@ import pytest
 from llmlb.accounting import Totals
 from llmlb.types import Api
 from tests.fakes.house import Scene
+from tests.fakes.openai import typed_event as event
 from tests.fakes.upstream import Answer, disconnected, json_answer
 
 RESPONSES, RERANK = Api.RESPONSES, Api.RERANK
@@ -24,11 +25,6 @@ WHOLE = {
 
 def asks(**fields: Any) -> bytes:
     return json.dumps({"model": "tiny", "input": "hello", **fields}).encode()
-
-
-def event(kind: str, **fields: Any) -> bytes:
-    data = json.dumps({"type": kind, **fields}).encode()
-    return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
 
 
 BEGUN = [

@@ -12,6 +12,7 @@ from llmlb.http.downstream import Inbound
 from llmlb.types import Api, EndpointId, Mode
 from tests.fakes.downstream import FakeDownstream
 from tests.fakes.house import Scene, url
+from tests.fakes.openai import typed_event as event
 from tests.fakes.upstream import Answer, hangs, json_answer, refused, replies
 
 RESPONSES = Api.RESPONSES
@@ -25,11 +26,6 @@ def response(response_id: str, **fields: Any) -> dict[str, Any]:
 
 def asks(**fields: Any) -> bytes:
     return json.dumps({"model": "tiny", "input": "hello", **fields}).encode()
-
-
-def event(kind: str, **fields: Any) -> bytes:
-    data = json.dumps({"type": kind, **fields}).encode()
-    return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
 
 
 async def two_endpoints(scene: Scene) -> None:

@@ -72,6 +72,12 @@ def event(value: object) -> bytes:
     return b"data: " + json.dumps(value).encode() + b"\n\n"
 
 
+def typed_event(kind: str, **fields: Any) -> bytes:
+    """One event of the kinds that have a type, as Responses, media and Messages have."""
+    data = json.dumps({"type": kind, **fields}).encode()
+    return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
+
+
 DONE = b"data: [DONE]\n\n"
 
 

@@ -14,15 +14,11 @@ from llmlb.http.openai.long_event import EDGE_BYTES
 from llmlb.http.openai.stream import StreamMeter
 from llmlb.http.sse import EventScanner
 from tests.fakes.openai import DONE
+from tests.fakes.openai import typed_event as event
 
 COUNTED = {"input_tokens": 14, "output_tokens": 101, "total_tokens": 115}
 USAGE = Usage(14, 101, 115)
 LIMIT_BYTES = 64 * 1024
-
-
-def event(kind: str, **fields: Any) -> bytes:
-    data = json.dumps({"type": kind, **fields}).encode()
-    return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
 
 
 def picture(kind: str, size_bytes: int = 8, **fields: Any) -> bytes:

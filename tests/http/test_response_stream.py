@@ -13,13 +13,9 @@ from openai.types.responses import ResponseStreamEvent
 from llmlb.accounting import Usage
 from llmlb.http.openai.response_stream import ResponseMeter
 from llmlb.http.sse import EventScanner, Piece
+from tests.fakes.openai import typed_event as event
 
 COUNTED = {"usage": {"input_tokens": 21, "output_tokens": 3, "total_tokens": 24}}
-
-
-def event(kind: str, **fields: Any) -> bytes:
-    data = json.dumps({"type": kind, **fields}).encode()
-    return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
 
 
 BEFORE = [event("response.created", response={}), event("response.in_progress", response={})]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,17 +16,13 @@ from llmlb.http.anthropic.native import CountTokensDialect, NativeDialect
 from llmlb.http.anthropic.native_stream import MessageMeter
 from llmlb.http.sse import EventScanner
 from llmlb.http.upstream.faults import FaultKind, UpstreamFault
+from tests.fakes.openai import typed_event as event
 
 RECORDED = Path(__file__).parent / "recorded"
 
 
 def recorded(name: str) -> bytes:
     return (RECORDED / name).read_bytes()
-
-
-def event(kind: str, **fields: Any) -> bytes:
-    data = json.dumps({"type": kind, **fields}, separators=(",", ":"))
-    return f"event: {kind}\ndata: {data}\n\n".encode()
 
 
 START = event("message_start", message={"usage": {"input_tokens": 5, "output_tokens": 1}})
