@@ -221,7 +221,7 @@ def test_thinking_is_left_out_with_a_note() -> None:
                 {"type": "redacted_thinking", "data": "x"},
                 text("Yes."),
             ),
-            user({"type": "thinking", "thinking": "odd", "signature": ""}, text("Go on")),
+            user(text("Go on")),
         ],
     )
     assert whole.notes == (
@@ -232,6 +232,13 @@ def test_thinking_is_left_out_with_a_note() -> None:
     turns = json.loads(whole.body)["messages"]
     assert [turn["content"] for turn in turns] == ["Hi", "Yes.", "Go on"]
     assert b"hm" not in whole.body
+
+
+def test_thinking_in_the_turn_of_a_user_is_left_out_with_the_same_note() -> None:
+    odd = user({"type": "thinking", "thinking": "odd", "signature": ""}, text("Go on"))
+    whole = translated(messages=[odd])
+    assert whole.notes == ("thinking blocks were left out",)
+    assert json.loads(whole.body)["messages"] == [{"role": "user", "content": "Go on"}]
 
 
 def test_servers_of_tools_that_nobody_would_call_are_left_out_with_a_note() -> None:
