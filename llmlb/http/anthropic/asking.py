@@ -16,11 +16,9 @@ from llmlb.http.anthropic.request import MessagesRequest, parse_count_tokens, pa
 from llmlb.http.dialect import Dialect
 from llmlb.http.inference import Call, Remember
 from llmlb.http.members import renaming
+from llmlb.http.paths import PATHS
 from llmlb.http.splicing import spliced
 from llmlb.types import Api, Capability, Endpoint, EndpointId
-
-PATH = "/v1/messages"
-COUNT_PATH = f"{PATH}/count_tokens"
 
 
 @dataclass(frozen=True)
@@ -55,10 +53,10 @@ class _Asked(ABC):
             raise refusal
         return others
 
-    def _as_it_is(self, path: str, dialect: Dialect, model: str, named: str) -> Call:
+    def _as_it_is(self, dialect: Dialect, model: str, named: str) -> Call:
         names = [] if model == self.model else renaming(self.asked.body, "model", model)
         return Call(
-            path,
+            PATHS[self.api],
             dialect,
             spliced(self.asked.body, names),
             stream=self.stream,
@@ -87,13 +85,13 @@ class AskedMessage(_Asked):
 
     def call_to(self, endpoint: Endpoint, model: str, named: str, remember: Remember) -> Call:  # noqa: ARG002
         if self.api in endpoint.native_apis:
-            return self._as_it_is(PATH, NativeDialect(), model, named)
+            return self._as_it_is(NativeDialect(), model, named)
         chat = self._chat
         if isinstance(chat, LbError):
             raise chat
         names = [] if model == self.model else renaming(chat.body, "model", model)
         return Call(
-            "/v1/chat/completions",
+            PATHS[Api.CHAT_COMPLETIONS],
             MessagesDialect(named, self.asked.wants_thinking),
             spliced(chat.body, names),
             stream=self.stream,
@@ -115,7 +113,7 @@ class AskedCount(_Asked):
         )
 
     def call_to(self, endpoint: Endpoint, model: str, named: str, remember: Remember) -> Call:  # noqa: ARG002
-        return self._as_it_is(COUNT_PATH, CountTokensDialect(), model, named)
+        return self._as_it_is(CountTokensDialect(), model, named)
 
 
 def read_messages(body: bytes) -> AskedMessage:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from types import MappingProxyType
 
 import trio
 
 from llmlb.http.engines.foreign import mapping
+from llmlb.http.paths import PATHS
 from llmlb.http.upstream.client import UpstreamClient, UpstreamResponse
 from llmlb.http.upstream.faults import UpstreamFault
 from llmlb.types import Api, Endpoint
 
-PATHS: Mapping[Api, str] = MappingProxyType(
-    {Api.MESSAGES: "/v1/messages", Api.COUNT_TOKENS: "/v1/messages/count_tokens"}
-)
+NOT_EVERYWHERE = (Api.MESSAGES, Api.COUNT_TOKENS)
 
 _NO_SUCH_ROUTE = frozenset({404, 405, 501})
 
@@ -25,21 +22,21 @@ _EXCERPT_BYTES = 64 * 1024
 async def native_apis(
     client: UpstreamClient, endpoint: Endpoint, *, timeout_s: float
 ) -> frozenset[Api]:
-    """Of PATHS, those that *endpoint* serves. Raises nothing.
+    """Of NOT_EVERYWHERE, those that *endpoint* serves. Raises nothing.
 
     Each is asked for nothing at all (`{}`); whatever is said of that, but that there is no such
     route, means that there is one. Where no answer comes, what was known before holds.
     """
     found: set[Api] = set()
 
-    async def ask(api: Api, path: str) -> None:
-        serves = await _serves(client, endpoint, path, timeout_s)
+    async def ask(api: Api) -> None:
+        serves = await _serves(client, endpoint, PATHS[api], timeout_s)
         if api in endpoint.native_apis if serves is None else serves:
             found.add(api)
 
     async with trio.open_nursery() as nursery:
-        for api, path in PATHS.items():
-            nursery.start_soon(ask, api, path)
+        for api in NOT_EVERYWHERE:
+            nursery.start_soon(ask, api)
     return frozenset(found)
 
 

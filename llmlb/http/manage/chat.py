@@ -12,9 +12,8 @@ from llmlb.house import House
 from llmlb.http.asgi import ExchangeResponse
 from llmlb.http.exchange import Exchange
 from llmlb.http.inbound import read_inbound
+from llmlb.http.paths import PATHS
 from llmlb.types import Api, EndpointId
-
-UPSTREAM_PATH = "/v1/chat/completions"
 
 
 def chosen_endpoint(exchange: Callable[[], Exchange], house: Callable[[], House]) -> Blueprint:
@@ -26,7 +25,7 @@ def chosen_endpoint(exchange: Callable[[], Exchange], house: Callable[[], House]
         core, only = exchange(), EndpointId(endpoint_id.lower())
         if only not in house().registry.catalog.endpoints:
             raise NotFound("There is no endpoint with this id.")
-        inbound = await read_inbound(UPSTREAM_PATH)
+        inbound = await read_inbound(PATHS[Api.CHAT_COMPLETIONS])
         return ExchangeResponse(
             lambda downstream: core.serve(Api.CHAT_COMPLETIONS, inbound, downstream, only=only)
         )

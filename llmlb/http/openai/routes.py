@@ -14,23 +14,8 @@ from llmlb.http.asgi import ExchangeResponse
 from llmlb.http.exchange import Exchange
 from llmlb.http.inbound import read_inbound
 from llmlb.http.openai.models import model_item, model_list
+from llmlb.http.paths import PATHS
 from llmlb.types import Api
-
-PATHS = {
-    Api.CHAT_COMPLETIONS: "/v1/chat/completions",
-    Api.COMPLETIONS: "/v1/completions",
-    Api.EMBEDDINGS: "/v1/embeddings",
-    Api.RESPONSES: "/v1/responses",
-    Api.RERANK: "/v1/rerank",
-    Api.MESSAGES: "/v1/messages",
-    Api.COUNT_TOKENS: "/v1/messages/count_tokens",
-    Api.IMAGE_GENERATIONS: "/v1/images/generations",
-    Api.IMAGE_EDIT: "/v1/images/edits",
-    Api.IMAGE_VARIATION: "/v1/images/variations",
-    Api.SPEECH: "/v1/audio/speech",
-    Api.TRANSCRIPTION: "/v1/audio/transcriptions",
-    Api.TRANSLATION: "/v1/audio/translations",
-}
 
 STORED = (
     ("/v1/responses/<response_id>", ("GET", "DELETE")),

@@ -20,7 +20,6 @@ from llmlb.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from llmlb.http.openai.routes import PATHS
 from llmlb.http.openapi.headers import OF_EXCHANGES
 from llmlb.http.openapi.route import (
     Answer,
@@ -32,6 +31,7 @@ from llmlb.http.openapi.route import (
     json_content,
     open_object,
 )
+from llmlb.http.paths import PATHS
 from llmlb.http.policy import OWN_TIME_HEADER
 from llmlb.http.vision.checking import (
     ImageTooLarge,

@@ -13,7 +13,6 @@ from trio.testing import MockClock
 
 from llmlb.errors import ProbeFailed
 from llmlb.http.engines.capabilities import plain_model
-from llmlb.http.engines.routes import PATHS
 from llmlb.http.engines.surveyor import HttpSurveyor
 from llmlb.types import Capability, DeviceType, Endpoint, Engine, GpuDevice, Model, Survey
 from tests.fakes.upstream import (
@@ -26,6 +25,9 @@ from tests.fakes.upstream import (
     refused,
     replies,
 )
+
+ASKED = ("/v1/messages", "/v1/messages/count_tokens")
+"""Of every endpoint, with nothing in the question."""
 
 URL = "http://a:1"
 A = make_endpoint(URL)
@@ -77,7 +79,7 @@ def serve_lmstudio(upstream: FakeUpstream, version: int) -> None:
 
 def paths(upstream: FakeUpstream) -> list[str]:
     """What was asked, but for the routes that every endpoint is asked about."""
-    return [call.path for call in upstream.calls if call.path not in PATHS.values()]
+    return [call.path for call in upstream.calls if call.path not in ASKED]
 
 
 # --- check ----------------------------------------------------------------------------------
@@ -437,10 +439,10 @@ async def test_nothing_that_loads_a_model_or_costs_tokens_is_ever_asked(
     for engine in (None, *Engine):
         await surveyor.survey(make_endpoint(URL, engine=engine))
         await surveyor.device(make_endpoint(URL, engine=engine))
-    asked = {(c.path, c.body if c.path in PATHS.values() else None) for c in upstream.calls}
+    asked = {(c.path, c.body if c.path in ASKED else None) for c in upstream.calls}
     posts = {c.path for c in upstream.calls if c.method != "GET"}
-    assert posts == {"/api/show", *PATHS.values()}
-    assert {(path, b"{}") for path in PATHS.values()} <= asked
+    assert posts == {"/api/show", *ASKED}
+    assert {(path, b"{}") for path in ASKED} <= asked
 
 
 # --- the device -----------------------------------------------------------------------------
