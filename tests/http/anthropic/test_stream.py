@@ -192,6 +192,16 @@ def test_calls_whose_pieces_are_mixed_stay_apart() -> None:
     ]
 
 
+def test_nothing_is_added_to_a_call_that_has_ended() -> None:
+    told = events(
+        calls(call(0, '{"n":0}', name="f", id="a"), call(1, '{"n":1}', name="g", id="b")),
+        calls(call(0, " ")),
+        finish("tool_calls"),
+    )
+    assert kinds(told)[2:5] == ["start 0", "delta 0", "stop 0"]
+    assert [block["input"]["n"] for block in message_of(told)["content"]] == [0, 1]
+
+
 @pytest.mark.parametrize(
     "pieces",
     [
