@@ -17,7 +17,7 @@ _WORDS = {
 }
 
 
-def surely_lacks(endpoint: Endpoint, model: str, capability: Capability) -> bool:
+def _surely_lacks(endpoint: Endpoint, model: str, capability: Capability) -> bool:
     """Whether *endpoint* has *model* for certain without *capability*.
 
     Uncertain is what a model can do `perhaps`, and all of an endpoint whose models were not read
@@ -45,7 +45,7 @@ def endpoints_without(
     somebody else's error.
     """
     all_of_them = tuple(offering)
-    without = frozenset(e.id for e in all_of_them if surely_lacks(e, own_ids[e.id], capability))
+    without = frozenset(e.id for e in all_of_them if _surely_lacks(e, own_ids[e.id], capability))
     if without and len(without) == len(all_of_them):
         raise UnsupportedCapability(
             f"The model '{model[:200]}' does not support {_WORDS[capability]}.", param="model"

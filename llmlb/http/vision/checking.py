@@ -76,7 +76,7 @@ def check_images(
             )
 
 
-def check_format(media_type: str, param: str) -> None:
+def _check_format(media_type: str, param: str) -> None:
     """Raise UnsupportedImageFormat unless *media_type* is one of FORMATS."""
     if media_type.lower() not in FORMATS:
         shown = "".join(c if c.isprintable() else "?" for c in media_type[:80]) or "none given"
@@ -86,7 +86,7 @@ def check_format(media_type: str, param: str) -> None:
         )
 
 
-def check_size(size_bytes: int, max_bytes: int, param: str) -> None:
+def _check_size(size_bytes: int, max_bytes: int, param: str) -> None:
     """Raise ImageTooLarge if *size_bytes* are too many."""
     if size_bytes > max_bytes:
         raise ImageTooLarge(
@@ -105,14 +105,14 @@ def _check_embedded(part: ImagePart, max_bytes: int) -> None:
             raise InvalidImageUrl("An image's data URL has no comma.", param=part.param)
         media_type = header[1].decode("utf-8", "replace")
         if not header[2].lower().endswith(b";base64"):
-            check_format(media_type, part.param)
+            _check_format(media_type, part.param)
             raise InvalidBase64Image("An image's data URL must be base64.", param=part.param)
         pieces = chain((first[header.end() :],), pieces)
-    check_format(media_type, part.param)
+    _check_format(media_type, part.param)
     size_bytes = decoded_size(pieces)
     if size_bytes is None:
         raise InvalidBase64Image("Invalid base64 encoding of an image.", param=part.param)
-    check_size(size_bytes, max_bytes, part.param)
+    _check_size(size_bytes, max_bytes, part.param)
 
 
 def decoded_size(pieces: Iterable[bytes] | Iterator[bytes]) -> int | None:
