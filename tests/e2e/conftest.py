@@ -10,6 +10,9 @@ from typing import Protocol
 import pytest
 
 from tests.e2e.fleet import Balancer, Face, Fleet, run_fleet
+from tests.e2e.media_stub import MediaStub
+from tests.e2e.stub import Stub
+from tests.fakes.local_server import running
 
 HERE = Path(__file__).parent
 
@@ -82,6 +85,18 @@ def balancer(fleet: Fleet, session_balancer: Balancer) -> Balancer:
     """`llmlb serve`, shared by the tests, with the whole fleet registered and online."""
     session_balancer.wait_until_online(*(server.name for server in fleet))
     return session_balancer
+
+
+@pytest.fixture
+def stub() -> Iterator[Stub]:
+    with running(Stub()) as stub:
+        yield stub
+
+
+@pytest.fixture
+def media_stub() -> Iterator[MediaStub]:
+    with running(MediaStub()) as stub:
+        yield stub
 
 
 def _show_log(balancer: Balancer) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from contextlib import AbstractContextManager
 from typing import Any
 
-from tests.fakes.local_server import Answering, LocalServer, running
+from tests.fakes.local_server import Answering, LocalServer
 
 MODELS = ("whisper-tiny", "kokoro-82m", "flux-dev", "tiny")
 
@@ -44,10 +43,6 @@ class MediaStub(LocalServer):
 
     def paths(self) -> list[str]:
         return [path for path, _, _ in self.asked]
-
-
-def run_media_stub() -> AbstractContextManager[MediaStub]:
-    return running(MediaStub())
 
 
 class _Handler(Answering):

@@ -8,11 +8,11 @@ import socket
 import struct
 import threading
 import time
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.fakes.local_server import Answering, LocalServer, running
+from tests.fakes.local_server import Answering, LocalServer
 
 MODELS = ("drip", "flood", "prefill", "cut", "broken-plain", "hold", "quick")
 FLOOD_EVENT = (
@@ -51,10 +51,6 @@ class Stub(LocalServer):
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that leaves is what these tests are about."""
-
-
-def run_stub() -> AbstractContextManager[Stub]:
-    return running(Stub())
 
 
 def event(text: str, finish: str | None = None) -> bytes:

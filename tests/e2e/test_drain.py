@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -14,16 +13,10 @@ import pytest
 
 from tests.e2e.conftest import StartBalancer
 from tests.e2e.fleet import Balancer, wait_for
-from tests.e2e.stub import Stub, run_stub
+from tests.e2e.stub import Stub
 
 CLIENTS = 8
 RESTARTS = 3
-
-
-@pytest.fixture
-def stub() -> Iterator[Stub]:
-    with run_stub() as running:
-        yield running
 
 
 @pytest.fixture

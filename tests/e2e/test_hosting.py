@@ -21,7 +21,8 @@ from llmlb.http.application import LlmlbApp, create_app
 from llmlb.settings import Settings
 from tests.e2e.conftest import StartBalancer
 from tests.e2e.fleet import wait_for
-from tests.e2e.stub import run_stub
+from tests.e2e.stub import Stub
+from tests.fakes.local_server import running
 
 ELSEWHERE = "http://127.0.0.1:9"
 
@@ -154,7 +155,7 @@ def test_kill_9_loses_no_endpoint_and_the_next_start_serves_them(
 def test_kill_9_loses_at_most_a_second_of_statistics(
     tmp_path: Path, start_balancer: StartBalancer
 ) -> None:
-    with run_stub() as stub:
+    with running(Stub()) as stub:
         balancer = start_balancer(directory=tmp_path / "killed")
         balancer.ask("POST", "/api/endpoints", {"name": "stub", "base_url": stub.url})
         balancer.wait_until_online("stub")

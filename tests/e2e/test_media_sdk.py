@@ -14,19 +14,13 @@ from openai import OpenAI
 
 from tests.e2e.conftest import StartBalancer
 from tests.e2e.fleet import Balancer
-from tests.e2e.media_stub import SOUND, MediaStub, run_media_stub
+from tests.e2e.media_stub import SOUND, MediaStub
 
 
 @pytest.fixture
-def stub() -> Iterator[MediaStub]:
-    with run_media_stub() as running:
-        yield running
-
-
-@pytest.fixture
-def balancer(start_balancer: StartBalancer, stub: MediaStub) -> Balancer:
+def balancer(start_balancer: StartBalancer, media_stub: MediaStub) -> Balancer:
     balancer = start_balancer()
-    balancer.ask("POST", "/api/endpoints", {"name": "stub", "base_url": stub.url})
+    balancer.ask("POST", "/api/endpoints", {"name": "stub", "base_url": media_stub.url})
     balancer.wait_until_online("stub")
     return balancer
 
@@ -37,14 +31,14 @@ def client(balancer: Balancer) -> Iterator[OpenAI]:
         yield client
 
 
-def test_speech_is_heard(client: OpenAI, stub: MediaStub) -> None:
+def test_speech_is_heard(client: OpenAI, media_stub: MediaStub) -> None:
     sound = ("a.mp3", SOUND * 10, "audio/mpeg")
     heard = client.audio.transcriptions.create(model="whisper-tiny", file=sound)
     assert heard.text == "hello"
     with pytest.warns(DeprecationWarning, match="deprecated"):  # OpenAI's own models have moved on
         english = client.audio.translations.create(model="whisper-tiny", file=sound)
     assert english.text == "hello"
-    assert [path for path in stub.paths() if "audio" in path] == [
+    assert [path for path in media_stub.paths() if "audio" in path] == [
         "/v1/audio/transcriptions",
         "/v1/audio/translations",
     ]
@@ -97,11 +91,11 @@ def test_a_stored_response_is_shown_cancelled_and_deleted(client: OpenAI) -> Non
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
 def test_a_compressed_body_is_understood(
-    balancer: Balancer, stub: MediaStub, encoding: str
+    balancer: Balancer, media_stub: MediaStub, encoding: str
 ) -> None:
     body = json.dumps({"model": "tiny", "input": "hello" * 1000}).encode()
     packed = gzip.compress(body) if encoding == "gzip" else zstd.compress(body)
     headers = {"content-type": "application/json", "content-encoding": encoding}
     answer = httpx.post(f"{balancer.base_url}/v1/responses", content=packed, headers=headers)
     assert answer.status_code == 200
-    assert stub.asked[-1] == ("/v1/responses", "application/json", len(body))
+    assert media_stub.asked[-1] == ("/v1/responses", "application/json", len(body))

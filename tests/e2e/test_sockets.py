@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,13 +13,7 @@ import pytest
 
 from tests.e2e.conftest import StartBalancer
 from tests.e2e.fleet import Balancer, wait_for
-from tests.e2e.stub import Stub, run_stub
-
-
-@pytest.fixture
-def stub() -> Iterator[Stub]:
-    with run_stub() as running:
-        yield running
+from tests.e2e.stub import Stub
 
 
 @pytest.fixture

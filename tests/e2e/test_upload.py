@@ -6,19 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import pytest
 
 from tests.e2e.conftest import StartBalancer
-from tests.e2e.media_stub import MediaStub, run_media_stub
+from tests.e2e.media_stub import MediaStub
 
 MIB = 1024 * 1024
 UPLOAD_BYTES = 200 * 1000 * 1000
-
-
-@pytest.fixture
-def stub() -> Iterator[MediaStub]:
-    with run_media_stub() as running:
-        yield running
 
 
 def peak_bytes(pid: int) -> int:
@@ -38,10 +31,10 @@ def form_with(n_bytes: int) -> Iterator[bytes]:
 
 
 def test_200_mb_go_through_flat_memory_and_leave_nothing_behind(
-    start_balancer: StartBalancer, stub: MediaStub, tmp_path: Path
+    start_balancer: StartBalancer, media_stub: MediaStub, tmp_path: Path
 ) -> None:
     balancer = start_balancer(directory=tmp_path)
-    balancer.ask("POST", "/api/endpoints", {"name": "stub", "base_url": stub.url})
+    balancer.ask("POST", "/api/endpoints", {"name": "stub", "base_url": media_stub.url})
     balancer.wait_until_online("stub")
     url = f"{balancer.base_url}/v1/audio/transcriptions"
     headers = {"content-type": "multipart/form-data; boundary=b"}
@@ -52,7 +45,7 @@ def test_200_mb_go_through_flat_memory_and_leave_nothing_behind(
     answer = httpx.post(url, headers=headers, content=form_with(UPLOAD_BYTES), timeout=120)
 
     assert (answer.status_code, answer.json()) == (200, {"text": "hello"})
-    path, content_type, length = stub.asked[-1]
+    path, content_type, length = media_stub.asked[-1]
     assert path == "/v1/audio/transcriptions"
     assert content_type.startswith("multipart/form-data; boundary=llmlb-")
     assert length > UPLOAD_BYTES
