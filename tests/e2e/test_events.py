@@ -13,7 +13,7 @@ import httpx
 
 from tests.e2e.conftest import StartBalancer
 from tests.e2e.fleet import Balancer
-from tests.e2e.stub import run_stub
+from tests.e2e.stub import Stub
 
 EVENTS = "/api/dashboard/events"
 PATIENCE_S = 10.0
@@ -52,22 +52,18 @@ def until(frames: Iterator[dict[str, str]], kind: str) -> list[dict[str, Any]]:
 
 
 def test_an_endpoint_that_is_registered_is_seen_at_once_and_again_on_coming_back(
-    start_balancer: StartBalancer,
+    start_balancer: StartBalancer, stub: Stub
 ) -> None:
     balancer = start_balancer()
-    with run_stub() as stub:
-        with following(balancer) as frames:
-            (connected,) = until(frames, "connected")
-            form = {"name": "stub", "base_url": stub.url}
-            created = balancer.ask("POST", "/api/endpoints", form)
-            seen = until(frames, "ModelsChanged")
-        assert [event["type"] for event in seen][:2] == [
-            "EndpointRegistered",
-            "EndpointStatusChanged",
-        ]
-        assert {event["data"]["endpoint_id"] for event in seen} == {created["id"]}
-        with following(balancer, connected["id"]) as frames:
-            assert until(frames, "ModelsChanged")[1:] == seen
+    with following(balancer) as frames:
+        (connected,) = until(frames, "connected")
+        form = {"name": "stub", "base_url": stub.url}
+        created = balancer.ask("POST", "/api/endpoints", form)
+        seen = until(frames, "ModelsChanged")
+    assert [event["type"] for event in seen][:2] == ["EndpointRegistered", "EndpointStatusChanged"]
+    assert {event["data"]["endpoint_id"] for event in seen} == {created["id"]}
+    with following(balancer, connected["id"]) as frames:
+        assert until(frames, "ModelsChanged")[1:] == seen
 
     assert balancer.stop() == 0
     balancer.start()

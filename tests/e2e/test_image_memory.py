@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,10 @@ import pytest
 
 from tests.e2e.conftest import StartBalancer
 from tests.e2e.fleet import Balancer
-from tests.e2e.stub import Stub, run_stub
+from tests.e2e.stub import Stub
 
 MIB = 1024 * 1024
 IMAGE_BYTES = 10 * MIB
-
-
-@pytest.fixture(scope="module")
-def stub() -> Iterator[Stub]:
-    with run_stub() as running:
-        yield running
 
 
 @pytest.fixture
