@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 
 from tests.simulation.children import RUNS, ChildDied, verdicts, written
 from tests.simulation.repeatable import hashes_are_fixed
@@ -41,10 +42,12 @@ def _be_child(seeds: Sequence[int], hours: float, limit_s: float) -> int:
     assert hashes_are_fixed(), "PYTHONHASHSEED=0 belongs to a child's environment"
     gc.collect()
     gc.freeze()  # what has been imported stays: no collection need look at it again
-    for seed in seeds:
-        # Time that does not pass in a loop that does not end: show where, and give up.
-        faulthandler.dump_traceback_later(limit_s, exit=True)
-        _say(written(run(seed, hours)))
+    results = sys.stdout
+    with redirect_stdout(sys.stderr):  # whatever else is printed is no result
+        for seed in seeds:
+            # Time that does not pass in a loop that does not end: show where, and give up.
+            faulthandler.dump_traceback_later(limit_s, exit=True)
+            print(written(run(seed, hours)), file=results, flush=True)
     faulthandler.cancel_dump_traceback_later()
     return 0
 

@@ -11,9 +11,9 @@ import trio
 from llmlb.http.application import LlmlbApp
 from tests.fakes.asgi import Message, Request
 from tests.fakes.openai import chat
-from tests.simulation.ledger import Account, Ledger, current
+from tests.simulation.ledger import Account, current
 from tests.simulation.script import Leaving, Manner, Moment, Wish
-from tests.simulation.trace import Trace
+from tests.simulation.world import SimWorld
 
 
 class SimRequest(Request):
@@ -61,45 +61,52 @@ class SimRequest(Request):
 class Client:
     """One request, from when it is sent until the balancer has let go of it."""
 
-    app: LlmlbApp
-    ledger: Ledger
-    trace: Trace
+    world: SimWorld
     wish: Wish
     account: Account = field(init=False)
+    _request: SimRequest = field(init=False)
 
     async def run(self) -> Account:
-        self.account = Account(self.wish, trio.current_time())
-        current.set(self.account)
-        self.ledger.opened(self.account)
-        asked = "stream" if self.wish.stream else "plain"
-        self.trace.note(self.wish.tag, f"asks {self.wish.model}, {asked}, {self.wish.manner}")
-        request = SimRequest(self.app, self.account)
+        world, wish = self.world, self.wish
+        await world.standing.wait()
+        account = self.account = Account(wish, trio.current_time())
+        current.set(account)
+        world.ledger.opened(account)
+        world.clients[wish.tag] = self
+        asked = "stream" if wish.stream else "plain"
+        self._note(f"asks {wish.model}, {asked}, {wish.manner}")
+        self._request = SimRequest(world.app, account)
         async with trio.open_nursery() as nursery:
-            if self.wish.leaving is not None:
-                nursery.start_soon(self._leave, request, self.wish.leaving)
-            await request.run()
+            if wish.leaving is not None:
+                nursery.start_soon(self._leave_at, wish.leaving)
+            await self._request.run()
             nursery.cancel_scope.cancel()
-        self.account.ended_at_s = trio.current_time()
-        _read(request, self.account)
-        said = f"{self.account.status} {self.account.error or ''}"
-        self.trace.note(
-            self.wish.tag,
-            f"ends: {said}, {len(self.account.text)} characters"
-            f"{', whole' if self.account.whole else ''}",
-        )
-        return self.account
+        account.ended_at_s = trio.current_time()
+        del world.clients[wish.tag]
+        _read(self._request, account)
+        whole = ", whole" if account.whole else ""
+        self._note(f"{account.status} {account.error or ''}: {len(account.text)} characters{whole}")
+        return account
 
-    async def _leave(self, request: SimRequest, leaving: Leaving) -> None:
+    def leave(self) -> None:
+        """Close the connection."""
+        if self.account.left_at_s is None:
+            self.account.left_at_s = trio.current_time()
+            self._note("leaves")
+            self._request.leave()
+
+    async def _leave_at(self, leaving: Leaving) -> None:
         if leaving.moment is Moment.RECEIVED:
             await self.account.received.wait()
-        while leaving.moment is Moment.PIECE and request.handed <= leaving.piece:
-            await request.handed_more.wait()
+        while leaving.moment is Moment.PIECE and self._request.handed <= leaving.piece:
+            await self._request.handed_more.wait()
         await trio.sleep(leaving.after_s)
         for _ in range(leaving.steps):
             await trio.lowlevel.checkpoint()
-        self.account.left_at_s = trio.current_time()
-        self.trace.note(self.wish.tag, "leaves")
-        request.leave()
+        self.leave()
+
+    def _note(self, what: str) -> None:
+        self.world.trace.note(self.wish.tag, what)
 
 
 def _read(request: Request, account: Account) -> None:

@@ -22,10 +22,12 @@ class SimDisk:
 
     def __init__(self) -> None:
         self.trouble: DiskTrouble | None = None
+        self.spared = False
+        """Whatever the trouble, it works for now."""
 
     async def run(self, sync_fn: Callable[[], T], /) -> T:
         """Like `trio.to_thread.run_sync`, which does not give up on work that has begun."""
-        if self.trouble is not None:
+        if self.trouble is not None and not self.spared:
             raise await self._refusal(self.trouble)
         return await run_inline(sync_fn)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from itertools import count
 
 import trio
 
@@ -130,6 +132,8 @@ class Ledger:
     broken: list[str] = field(default_factory=list)
     """Faults of the balancer's own, from its log."""
     sums: dict[EndpointId, Sums] = field(default_factory=dict)
+    numbers: Iterator[int] = field(default_factory=count)
+    """Of asks, in their order."""
     most_at_once: int = 0
     n_requests: int = 0
     n_delivered: int = 0

@@ -12,10 +12,13 @@ import structlog
 import trio
 import trio.testing
 
+from llmlb.store.opening import open_store
+from tests.fakes.house import run_inline
 from tests.simulation import invariants
 from tests.simulation.client import Client
 from tests.simulation.faults import befall, befall_disk, recover
 from tests.simulation.invariants import Violation
+from tests.simulation.people import meddle, register, restart, turn_clock
 from tests.simulation.repeatable import collect, repeatable
 from tests.simulation.script import Script, Wish
 from tests.simulation.trace import Trace
@@ -115,6 +118,8 @@ class _Run:
         async with world_of(self._script, self._trace, directory) as world:
             try:
                 async with trio.open_nursery() as nursery:
+                    for name in world.endpoints:
+                        await register(world, name)
                     nursery.start_soon(self._watch, world)
                     await trio.sleep_until(START_S)
                     while True:
@@ -126,6 +131,13 @@ class _Run:
                 self.now_s = trio.current_time()
                 self.n_requests = world.ledger.n_requests
                 self.n_delivered = world.ledger.n_delivered
+        if self._script.persistent:
+            settings = world.settings
+            store = await open_store(
+                settings.database, data_dir=directory, run_in_thread=run_inline
+            )
+            invariants.statistics_add_up(await store.statistics.totals(), world.ledger.sums)
+            await store.close()
 
     async def _round(self, world: SimWorld) -> None:
         """Trouble and requests, then peace, then rest."""
@@ -135,6 +147,11 @@ class _Run:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(befall, world.endpoints, script.events(from_s, peace_s), trace)
             nursery.start_soon(befall_disk, world.disk, script.disk_events(from_s, peace_s), trace)
+            nursery.start_soon(meddle, world, script.operator_events(from_s, peace_s))
+            nursery.start_soon(turn_clock, world, script.jumps(from_s, peace_s))
+            restart_at_s = script.restarts_at(from_s, peace_s)
+            if restart_at_s is not None:
+                nursery.start_soon(restart, world, restart_at_s)
             for wish in script.wishes(from_s, peace_s):
                 await trio.sleep_until(wish.at_s)
                 nursery.start_soon(self._serve, world, wish)
@@ -153,7 +170,7 @@ class _Run:
         collect()
 
     async def _serve(self, world: SimWorld, wish: Wish) -> None:
-        account = await Client(world.app, world.ledger, world.trace, wish).run()
+        account = await Client(world, wish).run()
         invariants.text_is_whole_and_in_order(account)
         invariants.not_both_failed_and_delivered(account)
         invariants.every_lease_is_accounted_for(account)
@@ -180,12 +197,14 @@ class _Run:
 
     def _look(self, world: SimWorld) -> None:
         ledger, now_s = world.ledger, trio.current_time()
+        if not world.standing.is_set():
+            return
         if world.lifespan.ended.is_set():
             raise Violation("nothing_broke_inside", f"the house fell: {world.app.crash!r}")
-        admission = world.app.house.admission.statistics()
+        admission = world.house.admission.statistics()
         accounts = ledger.accounts.values()
         grants = [grant for account in accounts for grant in account.grants]
-        known = world.app.house.registry.catalog.endpoints
+        known = world.house.registry.catalog.endpoints
         invariants.nothing_broke_inside(ledger.broken)
         invariants.no_lease_is_doubled(grants, {i: e.capacity for i, e in known.items()})
         invariants.no_lease_is_lost(grants, admission.in_flight)
@@ -197,7 +216,7 @@ class _Run:
         invariants.nothing_goes_on_for_the_gone(accounts, ledger.calls, now_s)
 
     async def _look_at_rest(self, world: SimWorld) -> None:
-        house, ledger = world.app.house, world.ledger
+        house, ledger = world.house, world.ledger
         self._look(world)
         admission = house.admission.statistics()
         invariants.everything_is_given_back(admission.in_flight, admission.waiting, ledger.calls)
@@ -207,7 +226,7 @@ class _Run:
             {name: endpoint.condition.reachable for name, endpoint in world.endpoints.items()},
         )
         bound = 4 * ledger.most_at_once + 8 * len(world.endpoints) + 16
-        invariants.mailboxes_are_bounded(high_water(world.app.house), bound)
+        invariants.mailboxes_are_bounded(high_water(world.house), bound)
         if not await house.journal.flush():
             raise Violation("statistics_add_up", "the journal could not be written.")
         invariants.statistics_add_up(await house.store.statistics.totals(), ledger.sums)

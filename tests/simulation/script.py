@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 
 MODELS = ("tiny", "small", "large")
@@ -49,6 +50,14 @@ class DiskTrouble(StrEnum):
 
     LOCKED = "locked"
     FULL = "full"
+
+
+class Order(StrEnum):
+    """What an operator does to an endpoint for a while."""
+
+    DRAIN = "drain"
+    DISABLE = "disable"
+    REMOVE = "remove"
 
 
 class Manner(StrEnum):
@@ -118,6 +127,14 @@ class DiskEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class OperatorEvent:
+    at_s: float
+    endpoint: str
+    order: Order
+    for_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Leaving:
     """A client goes *after_s* and *steps* turns of the scheduler from its moment on."""
 
@@ -170,6 +187,11 @@ class Script:
         self.gloom = chance.choice((0.0, 0.5, 1.0, 2.0))
         """How much befalls an endpoint; 1 is a fault per minute."""
         self.endpoints = tuple(self._makes(chance))
+        self.persistent = chance.random() < 0.15
+        """The database is a file, and the balancer is started anew now and then."""
+        self.meddling = chance.random() < 0.4
+        """There is an operator."""
+        self.clock_jumps = chance.random() < 0.3
 
     def chance(self, part: str) -> random.Random:
         """The generator of one part: the parts do not disturb one another."""
@@ -274,3 +296,32 @@ class Script:
                 return
             yield DiskEvent(at_s, chance.choice(list(DiskTrouble)), for_s)
             at_s += for_s
+
+    def operator_events(self, from_s: float, to_s: float) -> Iterator[OperatorEvent]:
+        """What an operator does in this time, in its order."""
+        chance = self.chance(f"operator from {from_s:.3f}")
+        at_s = from_s
+        while self.meddling:
+            at_s += chance.expovariate(1 / 30)
+            for_s = chance.expovariate(1 / 15)
+            if at_s + for_s >= to_s:
+                return
+            endpoint = chance.choice(self.endpoints).name
+            yield OperatorEvent(at_s, endpoint, chance.choice(list(Order)), for_s)
+            at_s += for_s
+
+    def jumps(self, from_s: float, to_s: float) -> Iterator[tuple[float, timedelta]]:
+        """When the wall clock jumps in this time, and how far."""
+        chance = self.chance(f"wall clock from {from_s:.3f}")
+        at_s = from_s
+        while self.clock_jumps:
+            at_s += chance.expovariate(1 / 60)
+            if at_s >= to_s:
+                return
+            yield at_s, timedelta(hours=chance.choice((-24, -1, 1, 24)))
+
+    def restarts_at(self, from_s: float, to_s: float) -> float | None:
+        """When the balancer is restarted in this time, if it is."""
+        if not self.persistent:
+            return None
+        return self.chance(f"restart from {from_s:.3f}").uniform(from_s, to_s)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import count
 from typing import Any, NoReturn
 
 import structlog
@@ -21,17 +20,13 @@ FAULTS = ("an exchange failed", "the application failed", "a request failed", "a
 
 def keep_books(house: House, ledger: Ledger, trace: Trace) -> None:
     """Take down every ask for a lease and every end of an attempt of *house* from now on."""
-    wait, finished, numbers = (
-        house.admission.wait_for_ready_with_timeout,
-        house.finished,
-        count(),
-    )
+    wait, finished = house.admission.wait_for_ready_with_timeout, house.finished
 
     async def noted_wait(model: str, *args: Any, **more: Any) -> WaitResult:
         account = current.get()
         fresh = more.get("arrival") is None
         equal = fresh and more.get("only") is None and not more.get("excluding")
-        asking = Asking(next(numbers), account.tag, model, equal, fresh)
+        asking = Asking(next(ledger.numbers), account.tag, model, equal, fresh)
         ledger.asking.append(asking)
         try:
             result = await wait(model, *args, **more)
