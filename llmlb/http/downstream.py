@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 Headers = tuple[tuple[str, str], ...]
 
+FAREWELL_LIMIT_S = 30.0
+"""So long a client may take to take the error that ends its answer; then its answer is cut off."""
+
 
 class PeerGone(Exception):
     """The client has left; nothing more can be sent to it."""

@@ -16,7 +16,7 @@ from llmlb.house import House
 from llmlb.http.attempts import Attempts, look_into
 from llmlb.http.cutoff import CutOff
 from llmlb.http.dialect import Dialect
-from llmlb.http.downstream import Downstream, Inbound, PeerGone
+from llmlb.http.downstream import FAREWELL_LIMIT_S, Downstream, Inbound, PeerGone
 from llmlb.http.inference import InferenceRequest
 from llmlb.http.keepalive import KeptAlive
 from llmlb.http.openai.request import JsonRequest
@@ -136,8 +136,11 @@ class Exchange:
         told = dialect.error_body(refusal, inbound.request_id)
         ours = (("x-request-id", inbound.request_id), *trail.headers(), *trail.advice(refusal))
         head, body = render_error(refusal, ours, told)
-        await downstream.begin(head)
-        await downstream.send(body)
+        with trio.move_on_after(FAREWELL_LIMIT_S) as bound:
+            await downstream.begin(head)
+            await downstream.send(body)
+        if bound.cancelled_caught:
+            downstream.abort()  # it does not read, and holds up nothing of ours
 
     async def _serve(
         self,

@@ -13,7 +13,7 @@ from llmlb.accounting import Usage
 from llmlb.errors import LbError, OwnTimeOver, UpstreamError, UpstreamTimeout
 from llmlb.http.cutoff import CutOff
 from llmlb.http.dialect import Meter, Translator
-from llmlb.http.downstream import Downstream, Head, Headers, PeerGone
+from llmlb.http.downstream import FAREWELL_LIMIT_S, Downstream, Head, Headers, PeerGone
 from llmlb.http.inference import Call
 from llmlb.http.members import renaming
 from llmlb.http.refusal import refusal_of
@@ -255,9 +255,11 @@ class Relay:
         of which a part has been sent: nothing that came after it could be read.
         """
         if self.asked.stream and not self._scanner.inside_long:
-            await self.downstream.send(self.asked.dialect.error_event(error))
-        else:
-            self.downstream.abort()
+            with trio.move_on_after(FAREWELL_LIMIT_S) as bound:
+                await self.downstream.send(self.asked.dialect.error_event(error))
+            if not bound.cancelled_caught:
+                return
+        self.downstream.abort()
 
     def _too_slow(self) -> str:
         if not self.asked.stream:

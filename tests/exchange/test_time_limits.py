@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import trio
 
+from llmlb.http.downstream import FAREWELL_LIMIT_S
+from llmlb.http.upstream.faults import UpstreamFault
 from tests.fakes.downstream import FakeDownstream
 from tests.fakes.house import Scene
 from tests.fakes.openai import chat, completion, event, finish, role, says, wire
@@ -13,6 +15,7 @@ from tests.fakes.upstream import (
     disconnected,
     hangs,
     json_answer,
+    refused,
     replies,
     sse_answer,
 )
@@ -265,3 +268,18 @@ async def test_an_error_for_a_client_that_does_not_read_holds_up_no_endpoint(
         scene.on("a", json_answer(completion()))
         assert (await scene.ask()).status == 200
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("answer", "stuck_at"), [(sse_answer(says("A"), disconnected()), 2), (refused(), 1)]
+)
+async def test_a_client_that_does_not_read_its_error_is_cut_off(
+    scene: Scene, answer: Answer | UpstreamFault, stuck_at: int
+) -> None:
+    await scene.endpoint("a")
+    scene.on("a", answer)
+    reply = FakeDownstream(stuck_at=stuck_at)
+
+    assert await took(scene, chat(stream=True), reply) == pytest.approx(FAREWELL_LIMIT_S)
+
+    assert reply.aborted

@@ -125,6 +125,15 @@ def nothing_goes_on_for_the_gone(
             raise Violation(name, f"{call.tag} has left, but {call.endpoint} works for it.")
 
 
+def bodies_are_given_back(
+    held_bytes: int, accounts: Iterable[Account], now_s: float, limit_s: float
+) -> None:
+    """No memory is held for the body of a request that is over, or ought to be by now."""
+    young = any(now_s - account.sent_at_s <= limit_s for account in accounts)
+    if held_bytes and not young:
+        raise Violation("bodies_are_given_back", f"{held_bytes} bytes of bodies are held.")
+
+
 def mailboxes_are_bounded(high_water: Mapping[str, int], bound: int) -> None:
     """No mailbox ever held more than live exchanges, probes and their echoes can fill it with."""
     for actor, most in high_water.items():

@@ -213,6 +213,9 @@ class _Run:
         self._last_number = invariants.first_come_first_served(ledger.granted, self._last_number)
         ledger.granted.clear()
         invariants.every_request_ends(accounts, now_s, self._total_s)
+        held_bytes = world.app.body_budget.held_bytes
+        if not world.n_orders:  # they have bodies, too
+            invariants.bodies_are_given_back(held_bytes, accounts, now_s, self._total_s)
         invariants.nothing_goes_on_for_the_gone(accounts, ledger.calls, now_s)
 
     async def _look_at_rest(self, world: SimWorld) -> None:

@@ -143,6 +143,14 @@ def test_nothing_may_go_on_for_a_client_that_has_left() -> None:
     fires(name, lambda: check([gone], [call()], 5.06))
 
 
+def test_no_body_is_held_for_a_request_that_ought_to_be_over() -> None:
+    check = invariants.bodies_are_given_back
+    check(0, [account()], 99.0, 10.0)
+    check(5, [account(), account(sent_at_s=95.0)], 99.0, 10.0)
+    fires("bodies_are_given_back", lambda: check(5, [account()], 99.0, 10.0))
+    fires("bodies_are_given_back", lambda: check(5, [], 99.0, 10.0))
+
+
 def test_a_mailbox_is_bounded() -> None:
     invariants.mailboxes_are_bounded({"admission": 3}, 3)
     fires("mailboxes_are_bounded", lambda: invariants.mailboxes_are_bounded({"admission": 4}, 3))

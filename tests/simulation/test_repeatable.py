@@ -47,10 +47,15 @@ def test_everything_is_as_it_was_afterwards() -> None:
     scheduler: Any = trio._core._run
     connections: Any = httpcore._async.http11
     before = scheduler._r.getstate(), scheduler._ALLOW_DETERMINISTIC_SCHEDULING, connections.time
-    with pytest.raises(ZeroDivisionError), repeatable("1"):
-        assert scheduler._ALLOW_DETERMINISTIC_SCHEDULING is True
-        assert connections.time is not before[2]
-        raise ZeroDivisionError
+
+    def broken_off() -> None:
+        with repeatable("1"):
+            assert scheduler._ALLOW_DETERMINISTIC_SCHEDULING is True
+            assert connections.time is not before[2]
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        broken_off()
     after = scheduler._r.getstate(), scheduler._ALLOW_DETERMINISTIC_SCHEDULING, connections.time
     assert after == before
 

@@ -53,6 +53,8 @@ class SimWorld:
         """How far the wall clock is from the truth."""
         self.standing = trio.Event()
         """Set while the balancer listens; a new one whenever it stops."""
+        self.n_orders = 0
+        """Of the operator's, under way."""
         self.clients: dict[str, Leaver] = {}
         """Those whose requests are under way, by tag."""
         self.app: LlmlbApp
@@ -103,7 +105,11 @@ class SimWorld:
         """A request to the management routes, and its answer."""
         body = b"" if form is None else json.dumps(form).encode()
         asked = Request(self.app, method, path, body, headers={"content-type": "application/json"})
-        return await asked.run()
+        self.n_orders += 1
+        try:
+            return await asked.run()
+        finally:
+            self.n_orders -= 1
 
     def _now(self) -> datetime:
         return NOW + timedelta(seconds=trio.current_time()) + self.wall_offset
