@@ -25,7 +25,7 @@ from tests.simulation.trace import Trace
 from tests.simulation.watch import high_water
 from tests.simulation.world import SimWorld, world_of
 
-ROUND_S = 180.0
+ROUND_S = 120.0
 """So long troubles and requests last, before all is let come to rest and looked at."""
 
 START_S = 20.0
