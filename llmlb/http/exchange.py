@@ -130,15 +130,15 @@ class Exchange:
         if trail.committed:
             downstream.abort()
             return
-        if client.head_alone:
-            await client.end_with(dialect.error_event(refusal), trail.headers())
-            return
         told = dialect.error_body(refusal, inbound.request_id)
         ours = (("x-request-id", inbound.request_id), *trail.headers(), *trail.advice(refusal))
         head, body = render_error(refusal, ours, told)
         with trio.move_on_after(FAREWELL_LIMIT_S) as bound:
-            await downstream.begin(head)
-            await downstream.send(body)
+            if client.head_alone:
+                await client.end_with(dialect.error_event(refusal), trail.headers())
+            else:
+                await downstream.begin(head)
+                await downstream.send(body)
         if bound.cancelled_caught:
             downstream.abort()  # it does not read, and holds up nothing of ours
 
