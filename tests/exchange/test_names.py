@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from functools import partial
 
 import pytest
+import trio
 
-from llmlb.types import Api
+from llmlb.types import Api, Capability
 from tests.fakes.house import CHAT, Scene, url
+from tests.fakes.images import PNG_100X100_DATA_URL
 from tests.fakes.openai import chat, completion, finish, says, wire
-from tests.fakes.upstream import json_answer, refused, sse_answer
+from tests.fakes.upstream import hangs, json_answer, refused, sse_answer
 
 ALIASES = {"model_aliases": {"fast": ("llama3.1:8b", "tiny")}}
 FALLBACKS = {"model_fallbacks": {"big": ("medium", "small")}}
@@ -125,6 +129,40 @@ async def test_a_fallback_serves_when_every_endpoint_of_the_model_fails(scene: S
     assert reply.headers["x-llmlb-attempts"] == "2"
     await scene.settle()
     assert not scene.leases
+
+
+@pytest.mark.parametrize("settings", [FALLBACKS])
+async def test_a_fallback_serves_when_every_endpoint_of_the_model_is_too_slow(
+    scene: Scene,
+) -> None:
+    await scene.endpoint("a", "big", inference_timeout_s=40.0)
+    await scene.endpoint("b", "medium")
+    scene.on("a", hangs)
+    scene.on("b", json_answer(completion()))
+
+    reply = await scene.ask(chat("big"))
+
+    assert (reply.status, reply.headers["x-llmlb-model"]) == (200, "medium")
+    assert trio.current_time() == pytest.approx(40)
+
+
+@pytest.mark.parametrize("settings", [FALLBACKS])
+async def test_a_fallback_serves_what_no_endpoint_of_the_model_can_do(scene: Scene) -> None:
+    await scene.endpoint("a", "big")
+    await scene.endpoint("b", "medium")
+    can_see = (("medium", frozenset({Capability.IMAGE_UNDERSTANDING})),)
+    blind = (("big", frozenset({Capability.CHAT_COMPLETION})),)
+    for name, capabilities in (("a", blind), ("b", can_see)):
+        await scene.house.registry.update(
+            scene.known(name).id, partial(replace, model_capabilities=capabilities)
+        )
+    scene.on("b", json_answer(completion()))
+    image = {"type": "image_url", "image_url": {"url": PNG_100X100_DATA_URL}}
+
+    reply = await scene.ask(chat("big", messages=[{"role": "user", "content": [image]}]))
+
+    assert (reply.status, reply.headers["x-llmlb-model"]) == (200, "medium")
+    assert not scene.requests("a")
 
 
 @pytest.mark.parametrize("settings", [FALLBACKS])

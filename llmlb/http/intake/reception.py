@@ -17,17 +17,12 @@ from llmlb.http.intake.limit import Allowance
 from llmlb.http.intake.spool import Spool
 from llmlb.http.intake.taking_apart import FormIntake
 from llmlb.http.intake.whole import WaitingBody, WholeIntake
+from llmlb.http.openai.form_request import FILE_OF
+from llmlb.http.paths import PATHS
 
 MANAGEMENT_LIMIT_BYTES = 1024 * 1024
 
-UPLOAD_PATHS = frozenset(
-    {
-        "/v1/audio/transcriptions",
-        "/v1/audio/translations",
-        "/v1/images/edits",
-        "/v1/images/variations",
-    }
-)
+UPLOAD_PATHS = frozenset(PATHS[api] for api in FILE_OF)
 """Routes that take a form with files."""
 
 _INFERENCE = re.compile(r"/v1/.*|/(?:api|v0)/endpoints/[^/]+/chat/completions", re.DOTALL)

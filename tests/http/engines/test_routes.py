@@ -51,6 +51,7 @@ async def found(upstream: FakeUpstream, known: frozenset[Api] = frozenset()) -> 
         json_answer({"type": "message"}),
         Answer(200, {}, [b"no JSON"]),
         Answer(200, {}, [b'{"error": "' + b"x" * 100_000]),
+        Answer(200, {}, [b'{"error": ' + b"[" * 20_000 + b"]" * 20_000 + b"}"]),
     ],
 )
 async def test_whatever_is_said_of_the_request_means_that_the_route_is_there(
