@@ -17,6 +17,7 @@ from hypercorn.trio import serve as hypercorn_serve
 
 from llmlb.errors import StartupError
 from llmlb.http.application import CLOSING_LIMIT_S, LlmlbApp, create_app
+from llmlb.http.heap import give_back_large_blocks
 from llmlb.http.logs import configure_logging
 from llmlb.http.policy import HEADER_BLOCK_LIMIT_BYTES, is_loopback
 from llmlb.settings import Settings
@@ -39,6 +40,7 @@ def run(settings: Settings) -> int:
     actor died.
     """
     configure_logging(settings.log_level)
+    give_back_large_blocks()
     app = create_app(settings)
     try:
         listener = _bound(settings.host, settings.port)

@@ -24,10 +24,10 @@ class Edit(NamedTuple):
 
 
 class Spliced:
-    """A large body and its edits, sent piece by piece."""
+    """A large body of several pieces, never joined."""
 
-    def __init__(self, body: bytes, edits: Sequence[Edit]) -> None:
-        self._pieces = tuple(_pieces(body, edits))
+    def __init__(self, pieces: Sequence[memoryview]) -> None:
+        self._pieces = pieces
 
     @property
     def size_bytes(self) -> int:
@@ -43,11 +43,15 @@ class Spliced:
 def spliced(body: bytes, edits: Iterable[Edit]) -> bytes | Payload:
     """*body* with these *edits*, which do not overlap; the same object if there are none."""
     in_order = sorted(edits)
-    if not in_order:
-        return body
-    if len(body) > COPIED_UP_TO_BYTES:
-        return Spliced(body, in_order)
-    return b"".join(_pieces(body, in_order))
+    return joined(_pieces(body, in_order)) if in_order else body
+
+
+def joined(pieces: Iterable[memoryview]) -> bytes | Payload:
+    """All *pieces* as one body; of a large one, only the views are kept."""
+    several = tuple(pieces)
+    if sum(map(len, several)) > COPIED_UP_TO_BYTES:
+        return Spliced(several)
+    return b"".join(several)
 
 
 def edited(body: bytes, edits: Iterable[Edit]) -> bytes:

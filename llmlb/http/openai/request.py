@@ -105,11 +105,9 @@ def parse_request(api: Api, path: str, body: bytes) -> JsonRequest:
     """Read what routing needs of *body*. Raises InvalidJson, MissingField, InvalidRequest."""
     hollow, holes = take_out(body)
     try:
-        routed = _Routed.model_validate_json(hollow)
-    except ValidationError as error:
-        raise _refusal(error) from None
-    if b"NaN" in hollow or b"Infinity" in hollow:
-        _refuse_not_a_number(hollow)
+        routed = _read(hollow)
+    except InvalidJson:
+        routed = _read(body)  # raises, too, and knows the fault's true place
     stream = _streams(api, routed)
     return JsonRequest(
         api=api,
@@ -126,6 +124,16 @@ def parse_request(api: Api, path: str, body: bytes) -> JsonRequest:
     )
 
 
+def _read(text: bytes) -> _Routed:
+    try:
+        routed = _Routed.model_validate_json(text)
+    except ValidationError as error:
+        raise _refusal(error) from None
+    if b"NaN" in text or b"Infinity" in text:
+        _refuse_not_a_number(text)
+    return routed
+
+
 def _named_in(routed: _Routed) -> Mapping[str, object]:
     return {RESPONSE: routed.previous_response_id, CONVERSATION: routed.conversation}
 
@@ -136,10 +144,10 @@ def _streams(api: Api, routed: _Routed) -> bool:
     return bool(routed.stream) and api not in _NEVER_STREAMED
 
 
-def _refuse_not_a_number(body: bytes) -> None:
+def _refuse_not_a_number(text: bytes) -> None:
     """Raise InvalidJson for what Python takes for a number and JSON does not."""
     try:
-        from_json(body, allow_inf_nan=False)
+        from_json(text, allow_inf_nan=False)
     except ValueError as error:
         raise InvalidJson(f"The request body is not valid JSON: {error}.") from None
 
@@ -184,5 +192,5 @@ def _for_usage(body: bytes, routed: _Routed, holes: Holes) -> tuple[Edit, ...]:
         merged = json.dumps({**(options or {}), "include_usage": True}, allow_nan=False)
     except ValueError:
         return ()  # a number that Python cannot write as it was read
-    filled = holes.fill(merged.encode())
-    return tuple(Edit(*span, filled) for span in values_of(body, "stream_options"))
+    written = holes.fill_whole(merged)
+    return tuple(Edit(*span, written) for span in values_of(body, "stream_options"))

@@ -229,8 +229,15 @@ class _Answer:
 
     async def aclose(self) -> None:
         """Give the connection back if the body was read to its end, else close it."""
-        if self._read_to_end:
-            return
+        try:
+            if not self._read_to_end:
+                await self._break_off()
+        finally:
+            # httpx's response and its stream name each other, and through the request its body:
+            # many MiB that would stay until the collector comes by.
+            self._response.stream = httpx.ByteStream(b"")
+
+    async def _break_off(self) -> None:
         wire: httpcore.AsyncNetworkStream = self._response.extensions["network_stream"]
         await wire.aclose()
         # httpcore's nested generators end only by being driven to an end: with the wire closed
