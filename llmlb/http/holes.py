@@ -23,7 +23,7 @@ string, where a tool's arguments go.
 
 _VALUE = re.compile(
     rb'"(?:data|url|image_url|file_data)"[ \t\r\n]*+:[ \t\r\n]*+"'
-    rb'(?i:data:(?:[\w/+.;=-]|\\/){1,120}?;base64,)?(' + _BASE64 + rb')(?=")'
+    rb"(?i:data:(?:[\w/+.;=-]|\\/){1,120}?;base64,)?(" + _BASE64 + rb')(?=")'
 )
 """A member that holds base64 or a data URL, such as that of an image, a sound or a file.
 

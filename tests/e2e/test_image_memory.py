@@ -128,12 +128,14 @@ def asker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asker]:
 
 @pytest.mark.parametrize("written", WRITERS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_an_image_adds_less_than_3_times_its_size(asker: Asker, shape: str, written: str) -> None:
+def test_an_image_adds_less_than_3_times_its_size(
+    asker: Asker, shape: str, written: str, record_property: Callable[[str, object], None]
+) -> None:
     pid = asker.balancer.child.pid
     peak_kept_anew(pid)
     for _ in range(2):  # the second one finds memory as the first one has left it
         asker.ask(SHAPES[shape], WRITERS[written], base64_of(IMAGE_BYTES))
     added_bytes = peak_bytes(pid) - asker.before_bytes
-    print(f"MEASURED {shape}, {written}: {added_bytes/MIB:.1f}")
+    record_property("added_mib", round(added_bytes / MIB, 1))
     # The body itself is 1.33 times the image, a little more with escapes.
     assert IMAGE_BYTES < added_bytes < 3 * IMAGE_BYTES

@@ -7,6 +7,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from llmlb.http.anthropic.chat import to_chat
+from llmlb.http.anthropic.request import parse_messages
+
 ASKED: dict[str, Any] = {
     "model": "tiny",
     "max_tokens": 16,
@@ -16,6 +19,12 @@ ASKED: dict[str, Any] = {
 
 def body(**fields: Any) -> bytes:
     return json.dumps({**ASKED, **fields}).encode()
+
+
+def in_chat(sent: bytes) -> bytes:
+    """*sent* as a chat completion, with all that was taken out of it back in its place."""
+    request = parse_messages(sent)
+    return request.holes.fill_whole(to_chat(request).body)
 
 
 leaves = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import random
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,40 @@ async def test_a_body_that_fits_is_held_in_memory(reception: Reception) -> None:
     assert reception.budget.held_bytes == 6001
     intake.close()
     intake.close()
+    assert idle(reception)
+
+
+async def test_a_body_is_given_away_without_a_copy(reception: Reception) -> None:
+    reception.budget.limit_bytes = 2_000_000
+    intake = reception.intake_for(CHAT, {})
+    tracemalloc.start()
+    try:
+        for _ in range(30):
+            await intake.take(bytes(64_000))
+        tracemalloc.reset_peak()
+        before_bytes = tracemalloc.get_traced_memory()[0]
+        whole = await intake.finish()
+        added_bytes = tracemalloc.get_traced_memory()[1] - before_bytes
+    finally:
+        tracemalloc.stop()
+    assert whole == bytes(30 * 64_000)
+    assert added_bytes < 100_000
+    intake.close()
+
+
+async def test_what_was_in_memory_moves_to_disk_piece_by_piece(reception: Reception) -> None:
+    reception.budget.limit_bytes = 1_800_000
+    first, second = (reception.intake_for(CHAT, {}) for _ in range(2))
+    await first.take(b"a" * 900_000)
+    for letter in b"bcd":
+        await second.take(bytes([letter]) * 400_000)
+    assert reception.budget.held_bytes == 900_000
+    assert reception.spool.held_bytes > 900_000
+    waiting = await second.finish()
+    assert isinstance(waiting, WaitingBody)
+    first.close()
+    assert await waiting.read_back(5) == b"b" * 400_000 + b"c" * 400_000 + b"d" * 400_000
+    second.close()
     assert idle(reception)
 
 

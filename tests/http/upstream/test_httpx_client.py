@@ -6,7 +6,8 @@ import contextlib
 import gc
 import random
 import socket
-from collections.abc import AsyncIterator
+import weakref
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import httpcore
@@ -279,6 +280,33 @@ async def test_leaving_a_stream_that_goes_on_closes_the_connection_at_once(
         left_at = trio.current_time()
     await trio.testing.wait_all_tasks_blocked()
     assert net.sides[0].closed_at == left_at
+
+
+class Long:
+    """A payload of two pieces."""
+
+    size_bytes = 6
+
+    async def chunks(self) -> AsyncGenerator[bytes]:
+        yield b"abc"
+        yield b"def"
+
+
+@pytest.mark.parametrize("to_the_end", [True, False])
+async def test_a_call_that_has_ended_holds_nothing_of_its_body(net: Net, to_the_end: bool) -> None:
+    """Also without the collector: it may come by many MiB later."""
+    body = Long()
+    kept = weakref.ref(body)
+    gc.collect()
+    gc.disable()
+    try:
+        async with net.client.call(A, "POST", "/x", body=body) as response:
+            if to_the_end:
+                assert [chunk async for chunk in response.chunks()] == [b"[]"]
+        del response, body
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("when_s", [1.0, 3.0])

@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import re
-from itertools import pairwise
+from itertools import cycle, pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmlb.errors import InvalidRequest
@@ -140,3 +140,38 @@ def test_it_is_as_strict_as_the_grammar(text: str, cut: int) -> None:
         assert size == len(base64.b64decode(text))
     else:
         assert size is None
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    text=st.one_of(
+        st.binary(min_size=1, max_size=40).map(lambda content: base64.b64encode(content).decode()),
+        st.text(alphabet="AZaz09+/=-_ \n", max_size=12),
+    ),
+    repeated=st.sampled_from([1, 2, 17_000]),
+    escapes=st.lists(st.sampled_from(["{0}", "\\u{1:04x}", "\\u{1:04X}", "\\/"]), min_size=1),
+)
+def test_it_judges_base64_as_a_parser_and_a_decoder_would(
+    text: str, repeated: int, escapes: list[str]
+) -> None:
+    """However it is escaped, and wherever the pieces in which it is read begin and end."""
+    whole = text * repeated if "=" not in text else "AAA/" * repeated + text
+    escaped = "".join(
+        ("\\/" if c == "/" else json.dumps(c)[1:-1]) if how == "\\/" else how.format(c, ord(c))
+        for c, how in zip(whole, cycle(escapes), strict=False)
+    ).replace("\n", "\\n")
+    body = f'{{"input":[{{"type":"input_image","image_url":"data:image/png;base64,{escaped}"}}]}}'
+    [said] = json.loads(body)["input"]
+    assert said["image_url"] == f"data:image/png;base64,{whole}"
+    try:
+        decoded = base64.b64decode(whole, validate=True)
+    except ValueError:
+        decoded = b""
+
+    parts = find_images(body.encode())
+
+    if decoded:
+        check_images(parts, max_bytes=len(decoded))
+        assert refusal(parts, max_bytes=len(decoded) - 1).error_code() == "image_too_large"
+    else:
+        assert refusal(parts).error_code() == "invalid_base64_image"

@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from llmlb.errors import InvalidRequest
-from llmlb.http.anthropic.chat import to_chat
-from llmlb.http.anthropic.request import parse_messages
 from llmlb.http.vision.checking import FORMATS, MAX_IMAGE_BYTES, MAX_IMAGES, check_images
 from llmlb.http.vision.finding import find_images
 from tests.fakes.images import GIF_BASE64, JPEG_BASE64, PNG_100X100_BASE64, WEBP_BASE64
+from tests.http.anthropic.requests import in_chat
 
 Make = Callable[[str, str], dict[str, Any]]
 """A part from a media type and base64."""
@@ -163,7 +162,7 @@ def test_the_rules_hold_for_a_message_that_was_translated_as_well(form: str) -> 
         call = {"type": "tool_use", "id": "t", "name": "look", "input": {}}
         fields["messages"].insert(0, {"role": "assistant", "content": [call]})
         sent = {"model": "m", "max_tokens": 9, **fields}
-        return to_chat(parse_messages(json.dumps(sent).encode())).body
+        return in_chat(json.dumps(sent).encode())
 
     image = ("image/png", PNG_100X100_BASE64)
     check(translated(*[image] * MAX_IMAGES))
