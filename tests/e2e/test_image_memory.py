@@ -14,8 +14,9 @@ import httpx
 import pytest
 
 from tests.e2e.fleet import Balancer
-from tests.e2e.seeing_stub import SeeingStub, run_seeing_stub
+from tests.e2e.seeing_stub import SeeingStub
 from tests.e2e.test_upload import peak_bytes
+from tests.fakes.local_server import running
 
 MIB = 1024 * 1024
 IMAGE_BYTES = 10 * MIB
@@ -108,8 +109,8 @@ class Asker:
 @pytest.fixture(scope="module")
 def asker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asker]:
     with (
-        run_seeing_stub("eyes", speaks_messages=False) as plain,
-        run_seeing_stub("native-eyes", speaks_messages=True) as native,
+        running(SeeingStub("eyes", speaks_messages=False)) as plain,
+        running(SeeingStub("native-eyes", speaks_messages=True)) as native,
         Balancer(tmp_path_factory.mktemp("balancer")) as balancer,
     ):
         for stub in (plain, native):

@@ -16,6 +16,7 @@ from llmlb.http.anthropic.request import MessagesRequest, parse_count_tokens, pa
 from llmlb.http.dialect import Dialect
 from llmlb.http.inference import Call, Remember
 from llmlb.http.members import renaming
+from llmlb.http.paths import PATHS
 from llmlb.http.splicing import edited, spliced
 from llmlb.types import Api, Capability, Endpoint, EndpointId
 
@@ -93,7 +94,7 @@ class AskedMessage(_Asked):
             PATHS[Api.CHAT_COMPLETIONS],
             MessagesDialect(named, self.asked.wants_thinking),
             self.asked.holes.fill(edited(chat.body, names)),
-            stream=self.asked.stream,
+            stream=self.stream,
             content_type="application/json",
             notes=chat.notes,
         )

@@ -189,7 +189,7 @@ def _for_usage(body: bytes, routed: _Routed, holes: Holes) -> tuple[Edit, ...]:
     if options and options.get("include_usage") is True:
         return ()
     try:
-        merged = json.dumps({**(options or {}), "include_usage": True}, allow_nan=False)
+        merged = json.dumps({**(options or {}), "include_usage": True}, allow_nan=False).encode()
     except ValueError:
         return ()  # a number that Python cannot write as it was read
     written = holes.fill_whole(merged)
