@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import zlib
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, cast
 
 from llmlb.errors import InvalidRequest, UnsupportedMediaType
 
@@ -18,6 +18,12 @@ PIECE_BYTES = 256 * 1024
 """Whatever little a bomb is, no more than this comes out of it at once."""
 
 ENCODINGS = ("gzip", "deflate", "zstd")
+
+_SEVERAL = frozenset({"gzip", "zstd"})
+"""May be several one after the other (RFC 1952 §2.2, RFC 8878 §3), which unpack to one body."""
+
+MAX_MEMBERS = 16_384
+"""An empty one is some bytes of work and of nothing else. Tools make one of some 64 KiB."""
 
 _ZSTD_WINDOW_LOG = 23
 """8 MiB, as RFC 9659 has it for HTTP; a frame could ask for 128 MiB."""
@@ -49,22 +55,21 @@ class Inflater:
         self._encoding = encoding
         self._unpacking: _Unpacking | None = None
         self._head = b""
+        self._n_members = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """What *data* unpacks to, in pieces of at most PIECE_BYTES. Raises InvalidEncoding.
 
         All of it has to be taken before the next piece is fed.
         """
-        if self._unpacking is None:
-            self._head += data
-            if len(self._head) < 2:  # deflate tells its kind by two bytes
-                return
-            data, self._head = self._head, b""
-            self._unpacking = _begun(self._encoding, data)
-        unpacking = self._unpacking
-        while data or not unpacking.eof:
+        while True:
+            if self._unpacking is None or (data and self._unpacking.eof):
+                if not self._begin(data):
+                    return
+                data, self._head = self._head, b""
+            unpacking = cast("_Unpacking", self._unpacking)
             if unpacking.eof:
-                raise InvalidEncoding(f"The body goes on after the end of its {self._encoding}.")
+                return
             try:
                 piece = unpacking.decompress(data, PIECE_BYTES)
             except (zlib.error, ZstdError):
@@ -74,6 +79,23 @@ class Inflater:
                 yield piece
             if not data and len(piece) < PIECE_BYTES:
                 return
+
+    def _begin(self, data: bytes) -> bool:
+        """Whether another member has begun with *data*, and what of its head came before.
+
+        Raises InvalidEncoding where there can be no other.
+        """
+        if self._unpacking is not None and self._encoding not in _SEVERAL:
+            raise InvalidEncoding(f"The body goes on after the end of its {self._encoding}.")
+        self._unpacking = None
+        self._head += data
+        if len(self._head) < 2:  # deflate tells its kind by two bytes
+            return False
+        self._n_members += 1
+        if self._n_members > MAX_MEMBERS:
+            raise InvalidEncoding(f"The body has more than {MAX_MEMBERS} members of gzip or zstd.")
+        self._unpacking = _begun(self._encoding, self._head)
+        return True
 
     def finish(self) -> None:
         """Raise InvalidEncoding if the body has ended too early."""

@@ -62,10 +62,12 @@ class Reception:
         encoding = encoding_of(headers.get("content-encoding", ""))
         allowance = Allowance(self._limit_bytes(path))
         length = headers.get("content-length", "")
-        if encoding is None and length.isdecimal() and len(length) < 20:
+        if length.isdecimal() and len(length) < 20:
             allowance.refuse(int(length))
         inner = self._intake(path, headers, allowance)
-        return inner if encoding is None else _Inflated(inner, Inflater(encoding))
+        if encoding is None:
+            return inner
+        return _Inflated(inner, Inflater(encoding), Allowance(allowance.limit_bytes))
 
     def _intake(self, path: str, headers: Mapping[str, str], allowance: Allowance) -> Intake:
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -89,10 +91,13 @@ class Reception:
 class _Inflated:
     """Unpacks a body on its way to where it goes."""
 
-    def __init__(self, inner: Intake, inflater: Inflater) -> None:
+    def __init__(self, inner: Intake, inflater: Inflater, packed: Allowance) -> None:
         self._inner, self._inflater = inner, inflater
+        self._packed = packed
+        """There are forms of any length that unpack to nothing."""
 
     async def take(self, data: bytes) -> None:
+        self._packed.use(len(data))
         for piece in self._inflater.feed(data):
             await self._inner.take(piece)
             await trio.lowlevel.checkpoint()  # unpacking must not hold up everybody else

@@ -14,7 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmlb.errors import UnsupportedMediaType
-from llmlb.http.intake.inflate import PIECE_BYTES, Inflater, InvalidEncoding, encoding_of
+from llmlb.http.intake.inflate import (
+    MAX_MEMBERS,
+    PIECE_BYTES,
+    Inflater,
+    InvalidEncoding,
+    encoding_of,
+)
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -87,8 +93,43 @@ def test_what_comes_after_the_end_is_refused(name: str) -> None:
     encoding, pack = PACK[name]
     packed = pack(b"x" * 1000)
     for pieces in ((packed + b"more",), (packed, b"more")):
-        with pytest.raises(InvalidEncoding, match="goes on after"):
+        with pytest.raises(InvalidEncoding, match=r"goes on after|is not valid"):
             unpacked(encoding, *pieces)
+    with pytest.raises(InvalidEncoding, match=r"goes on after|ends before"):
+        unpacked(encoding, packed, packed[:1])
+
+
+@given(
+    name=st.sampled_from(["gzip", "zstd"]),
+    members=st.lists(st.binary(max_size=100) | st.just(b"ab" * PIECE_BYTES), min_size=1),
+    cuts=st.lists(st.integers(0, 2000), max_size=8),
+)
+def test_several_members_are_one_body(name: str, members: list[bytes], cuts: list[int]) -> None:
+    encoding, pack = PACK[name]
+    packed = b"".join(map(pack, members))
+    at = [0, *sorted(min(cut, len(packed)) for cut in cuts), len(packed)]
+    pieces = [packed[start:end] for start, end in pairwise(at)]
+    assert unpacked(encoding, *pieces) == b"".join(members)
+
+
+def test_several_bodies_of_zlib_are_none() -> None:
+    with pytest.raises(InvalidEncoding, match="goes on after"):
+        unpacked("deflate", zlib.compress(b"one") + zlib.compress(b"two"))
+
+
+def test_a_frame_of_zstd_that_is_to_be_skipped_is_skipped() -> None:
+    skipped = b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc"
+    assert unpacked("zstd", skipped + zstd.compress(b"x") + skipped) == b"x"
+
+
+@pytest.mark.parametrize("name", ["gzip", "zstd"])
+def test_members_of_nothing_come_to_an_end(name: str) -> None:
+    encoding, pack = PACK[name]
+    inflater = Inflater(encoding)
+    assert list(inflater.feed(pack(b"") * MAX_MEMBERS)) == []
+    inflater.finish()
+    with pytest.raises(InvalidEncoding, match="members"):
+        list(inflater.feed(pack(b"")))
 
 
 @given(encoding=st.sampled_from(["gzip", "deflate", "zstd"]), data=st.binary(max_size=100))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import random
 import tracemalloc
+import zlib
 from pathlib import Path
 
 import pytest
@@ -232,6 +233,21 @@ async def test_the_limit_is_on_what_a_body_unpacks_to(reception: Reception) -> N
     with pytest.raises(LbError) as caught:
         await intake.take(bomb)
     assert caught.value.http_status() in (413, 503)
+    intake.close()
+    assert idle(reception)
+
+
+async def test_the_limit_is_on_what_comes_in_as_well(reception: Reception) -> None:
+    headers = {"content-encoding": "deflate"}
+    with pytest.raises(RequestTooLarge):
+        reception.intake_for(CHAT, {**headers, "content-length": str(LIMITS[CHAT] + 1)})
+    packing = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    nothing = packing.flush(zlib.Z_FULL_FLUSH) * 100_000  # empty blocks, as many as one likes
+    intake = reception.intake_for(CHAT, headers)
+    for _ in range(4):
+        await intake.take(nothing)
+    with pytest.raises(RequestTooLarge):
+        await intake.take(nothing)
     intake.close()
     assert idle(reception)
 
