@@ -36,6 +36,8 @@ LINGER_LIMIT_S = 5.0
 
 _ASCII = bytes(range(128))
 
+_TWO_LENGTHS = {b"content-length", b"transfer-encoding"}
+
 
 class AsgiDownstream:
     """A client's side of an exchange, over ASGI's `send`.
@@ -127,9 +129,13 @@ class HttpConnection(TrioASGIHTTPConnection):
     def _is_last(self) -> bool:
         """Whether the connection has to say that it closes, before a stop cuts it off.
 
-        A client that sent its next request at that moment could not tell what became of it.
+        A client that sent its next request at that moment could not tell what became of it. And
+        after a request of two lengths nobody can tell where the next one begins (RFC 9112 §6.1).
         """
-        return self.app.draining and self.scope["http_version"] in ("1.0", "1.1")
+        if self.scope["http_version"] not in ("1.0", "1.1"):
+            return False
+        names = {name.lower() for name, _ in self.scope["headers"]}
+        return self.app.draining or names >= _TWO_LENGTHS
 
     async def _linger(self) -> None:
         """Let a body come to its end that was answered before, without keeping it.

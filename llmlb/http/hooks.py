@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import structlog
-from quart import Quart, Response, g, request
+from quart import Quart, Response, g, has_websocket_context, request, websocket
+from quart.typing import ResponseTypes
+from quart.wrappers import Request, Websocket
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as NoSuchMethod
 
@@ -39,18 +41,21 @@ def install_hooks(app: Quart, instance_id: str) -> None:
     """Put the hooks round every route of *app*, whose requests upstream carry *instance_id*."""
 
     async def admit() -> None:
-        headers = headers_of(request)
+        asked = _asked()
+        headers = headers_of(asked)
         g.request_id = request_id_of(headers)
         refuse_large_headers(headers)
         refuse_two_lengths(headers)
-        if request.path in OPEN_TO_ALL:
+        if asked.path in OPEN_TO_ALL:
             return
-        local, peer = request.scope.get("server"), request.scope.get("client")
+        local, peer = asked.scope.get("server"), asked.scope.get("client")
         refuse_strangers(local[0] if local else None, peer[0] if peer else None, headers)
         refuse_loops(headers, instance_id)
 
     app.before_request(admit)
+    app.before_websocket(admit)
     app.after_request(_label)
+    app.after_websocket(_label_refusal)
     app.register_error_handler(Exception, _render)
     app.register_error_handler(HTTPException, _render)
 
@@ -60,10 +65,22 @@ async def _label(response: Response) -> Response:
     return response
 
 
+async def _label_refusal(response: ResponseTypes | None) -> ResponseTypes | None:
+    """A WebSocket that was opened has no response."""
+    if response is not None:
+        response.headers["x-request-id"] = g.request_id
+    return response
+
+
+def _asked() -> Request | Websocket:
+    """The request at hand, which may be one to open a WebSocket."""
+    return websocket if has_websocket_context() else request
+
+
 async def _render(error: Exception) -> Response:
     """Any exception of any route, as the OpenAI error that it is."""
     shown = _as_lb_error(error)
-    anthropic = request.path.startswith("/v1/messages")
+    anthropic = _asked().path.startswith("/v1/messages")
     head, body = render_error(
         shown,
         _allow(error),
@@ -92,11 +109,14 @@ def _as_lb_error(error: Exception) -> LbError:
 
 def _in_our_words(error: HTTPException) -> LbError:
     """A refusal of the framework's."""
+    asked = _asked()
     match error.code:
+        case 400 if has_websocket_context():
+            return InvalidRequest(f"{asked.path} is no WebSocket.")
         case 404:
-            return NotFound(f"There is no route {request.method} {request.path}.")
+            return NotFound(f"There is no route {asked.method} {asked.path}.")
         case 405:
-            return MethodNotAllowed(f"{request.path} does not take {request.method}.")
+            return MethodNotAllowed(f"{asked.path} does not take {asked.method}.")
         case 415:
             return UnsupportedMediaType("The content type of the request is not supported.")
         case _:

@@ -6,7 +6,7 @@ import math
 
 import trio
 from quart import g, request
-from quart.wrappers import Request
+from quart.wrappers import Request, Websocket
 
 from llmlb.errors import RequestTimedOut
 from llmlb.http.downstream import Inbound
@@ -37,7 +37,7 @@ async def read_body(asked: Request) -> bytes | Form:
     return await whole.read_back(limit_s) if isinstance(whole, WaitingBody) else whole
 
 
-def headers_of(asked: Request) -> dict[str, str]:
+def headers_of(asked: Request | Websocket) -> dict[str, str]:
     """The headers of *asked* by lower-case name; repeated ones joined with a comma."""
     headers: dict[str, str] = {}
     for name, value in asked.headers.items():

@@ -376,3 +376,13 @@ async def test_a_query_of_any_bytes_is_read(served: Served, query: bytes) -> Non
     reply = await served("GET", "/api/endpoints", query_string=query)
 
     assert reply.status == (400 if b"status" in query else 200)
+
+
+@pytest.mark.parametrize("version", ["1.1", "2"])
+async def test_after_a_request_of_two_lengths_the_connection_is_closed(
+    served: Served, version: str
+) -> None:
+    both = {"content-length": "2", "transfer-encoding": "chunked"}
+    answer = await served.post(CHAT, headers=both, http_version=version)
+    assert (answer.status, answer.error["code"]) == (400, "invalid_value")
+    assert answer.headers.get("connection") == ("close" if version == "1.1" else None)

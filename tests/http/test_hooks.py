@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+import trio
 from quart import Quart, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import ImATeapot, UnsupportedMediaType
@@ -124,6 +126,52 @@ def app() -> Quart:
                 return {"name": name}
 
     return app
+
+
+async def refused_socket(app: Any, path: str, **scope: Any) -> dict[str, Any]:
+    """The answer to a request that would open a WebSocket: its status, headers and JSON."""
+    asked = Request(app, "GET", path, None, **scope)
+    asked.scope |= {
+        "type": "websocket",
+        "scheme": "ws",
+        "subprotocols": [],
+        "extensions": {"websocket.http.response": {}},
+    }
+    said: list[dict[str, Any]] = []
+    to_come = [{"type": "websocket.connect"}]
+
+    async def receive() -> dict[str, Any]:
+        return to_come.pop() if to_come else await trio.sleep_forever()
+
+    async def send(message: dict[str, Any]) -> None:
+        said.append(message)
+
+    await app(asked.scope, receive, send)
+    head, *bodies = said
+    assert head["type"] == "websocket.http.response.start"
+    whole = json.loads(b"".join(message.get("body", b"") for message in bodies))
+    return {"status": head["status"], "headers": dict(head["headers"]), "json": whole}
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/v1/models", 400, "invalid_value"),
+        ("/v1/chat/completions", 405, "method_not_allowed"),
+        ("/ws/nowhere", 404, "not_found"),
+    ],
+)
+async def test_a_route_that_is_no_web_socket_says_so(
+    served: Served, path: str, status: int, code: str
+) -> None:
+    answer = await refused_socket(served.app, path)
+    assert (answer["status"], answer["json"]["error"]["code"]) == (status, code)
+    assert answer["headers"][b"x-request-id"]
+
+
+async def test_strangers_get_no_web_socket_either(served: Served) -> None:
+    answer = await refused_socket(served.app, "/ws/nowhere", headers={"via": "1.1 proxy"})
+    assert (answer["status"], answer["json"]["error"]["code"]) == (403, "setup_required")
 
 
 @pytest.mark.parametrize(
