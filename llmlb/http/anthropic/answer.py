@@ -133,7 +133,7 @@ def _tool_use(call: Json, fresh: Callable[[], str]) -> Json:
 
 def _input(arguments: object) -> Json:
     """The arguments as an object; what is none is kept under the name that Anthropic advises."""
-    if isinstance(arguments, dict):
+    if isinstance(arguments, dict) and _is_json(arguments):
         return arguments
     if arguments is None or arguments == "":
         return {}
@@ -142,6 +142,22 @@ def _input(arguments: object) -> Json:
             parsed = json.loads(arguments)
         except (ValueError, RecursionError):
             parsed = None
-        if isinstance(parsed, dict):
+        if isinstance(parsed, dict) and _is_json(parsed):
             return parsed
-    return {"INVALID_JSON": arguments}
+    return {"INVALID_JSON": arguments if _is_json(arguments) else _as_text(arguments)}
+
+
+def _is_json(value: object) -> bool:
+    """Whether *value* can be told: Python reads NaN and 1e999, for which JSON has no words."""
+    try:
+        json.dumps([[[[value]]]], allow_nan=False)  # as deep as it will stand in the message
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _as_text(value: object) -> str:
+    try:
+        return json.dumps(value)
+    except RecursionError:
+        return ""

@@ -68,13 +68,21 @@ def _assistant(blocks: Iterable[Reader], notes: Notes) -> dict[str, Any]:
 
 
 def _call(block: Reader) -> dict[str, Any]:
-    arguments = block.required("input", dict)
+    try:
+        arguments = json.dumps(
+            block.required("input", dict),
+            separators=(",", ":"),
+            ensure_ascii=False,
+            allow_nan=False,
+        )
+    except ValueError:  # 1e999 is valid JSON, and infinite in here
+        raise block.fault("input", "holds a number that is too large") from None
     return {
         "id": block.required("id", str),
         "type": "function",
         "function": {
             "name": block.required("name", str),
-            "arguments": json.dumps(arguments, separators=(",", ":"), ensure_ascii=False),
+            "arguments": arguments,
         },
     }
 

@@ -95,11 +95,22 @@ def test_tools_are_called_with_parsed_arguments() -> None:
         ("[1]", {"INVALID_JSON": "[1]"}),
         ("[" * 5000, {"INVALID_JSON": "[" * 5000}),
         ([1], {"INVALID_JSON": [1]}),
+        ('{"a": NaN}', {"INVALID_JSON": '{"a": NaN}'}),
+        ('{"a": 1e999}', {"INVALID_JSON": '{"a": 1e999}'}),
+        ({"a": float("inf")}, {"INVALID_JSON": '{"a": Infinity}'}),
     ],
 )
 def test_arguments_are_an_object_whatever_they_were(arguments: Any, expected: Any) -> None:
     whole = message(answered("tool_calls", content=None, tool_calls=[call(arguments)]))
     assert whole["content"][0]["input"] == expected
+
+
+@pytest.mark.parametrize("depth", range(900, 1000, 3))
+def test_arguments_of_any_depth_do_no_harm(depth: int) -> None:
+    arguments = '{"a":' * depth + "1" + "}" * depth
+    whole = answered("tool_calls", content=None, tool_calls=[call(arguments)])
+    told, _ = from_chat(json.dumps(whole).encode(), "tiny")
+    assert b"INVALID_JSON" in told or told.count(b'{"a":') == depth
 
 
 def test_a_call_without_an_id_gets_one() -> None:

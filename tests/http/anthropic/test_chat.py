@@ -54,6 +54,14 @@ def text(words: str) -> dict[str, str]:
     return {"type": "text", "text": words}
 
 
+def test_arguments_that_json_cannot_tell_are_refused() -> None:
+    call = {"type": "tool_use", "id": "t", "name": "f", "input": {"n": 12345}}
+    sent = body(messages=[assistant(call)]).replace(b"12345", b"1e999")
+    with pytest.raises(InvalidRequest, match="too large") as caught:
+        to_chat(parse_messages(sent))
+    assert caught.value.param == "messages.0.content.0.input"
+
+
 def test_the_simplest_request() -> None:
     assert chat() == {
         "model": "tiny",
