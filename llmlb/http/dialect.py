@@ -60,6 +60,11 @@ class Dialect(Protocol):
         """As much of one event of a stream is held until it is whole."""
         ...
 
+    @property
+    def only_json(self) -> bool:
+        """Whether every plain answer that `answer` lets pass is JSON."""
+        ...
+
     def meter(self, choices: int) -> Meter:
         """A meter for an endpoint's stream of *choices* choices."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -11,6 +11,7 @@ import trio
 
 from llmlb.accounting import Usage
 from llmlb.errors import LbError, OwnTimeOver, UpstreamError, UpstreamTimeout
+from llmlb.http.answer_head import EVENTS, JSON, for_client, json_unless_named, refuse_unasked
 from llmlb.http.cutoff import CutOff
 from llmlb.http.dialect import Meter, Translator
 from llmlb.http.downstream import FAREWELL_LIMIT_S, Downstream, Head, Headers, PeerGone
@@ -32,8 +33,6 @@ WITHHELD_LIMIT_BYTES = 64 * 1024
 
 LINGER_S = 1.0
 """After `[DONE]` the endpoint has this long to end its body, so the connection can be kept."""
-
-_PASSED_ON = ("content-type", "retry-after")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,15 +149,11 @@ class Relay:
         ) as response:
             if response.status // 100 != 2:
                 raise await refusal_of(response, self.endpoint, added_usage=self._added_usage)
-            if not self.asked.stream:
+            refuse_unasked(response.headers, stream=asked.stream)
+            if asked.stream:
+                await self._pass_stream(response)
+            else:
                 await self._pass_plain(response)
-                return
-            content_type = response.headers.get("content-type", "").lower()
-            if not content_type.startswith("text/event-stream"):
-                raise UpstreamFault(
-                    FaultKind.BAD_ANSWER, "The endpoint did not answer with an event stream."
-                )
-            await self._pass_stream(response)
 
     # -- a plain answer: whole, checked, then sent
 
@@ -189,7 +184,7 @@ class Relay:
         self.delivered_at_s = self.clock()
 
     async def _begin(self, response: UpstreamResponse, length: int | None = None) -> None:
-        headers = _for_client(response.headers)
+        headers = for_client(response.headers, ours=self._content_type(response, length))
         if length is not None:
             headers = (*headers, ("content-length", str(length)))
         self.committed = True
@@ -197,6 +192,15 @@ class Relay:
         self.first_token_at_s = self.clock()
         with self._on_the_clients_time():
             await self.downstream.begin(Head(200, (*headers, *self.own_headers)))
+
+    def _content_type(self, response: UpstreamResponse, length: int | None) -> str | None:
+        """What the answer is, where that is known better than from its endpoint."""
+        dialect = self.asked.dialect
+        if self.asked.stream:
+            return None if dialect.translator() is None else EVENTS
+        if length is None or not dialect.only_json:
+            return None  # not looked through, or of more kinds than one
+        return JSON if dialect.translator() is not None else json_unless_named(response.headers)
 
     async def _send(self, data: bytes) -> None:
         with self._on_the_clients_time():
@@ -295,14 +299,6 @@ def _visible(
         if meter.done:
             break  # whatever follows, the stream has ended
     return b"".join(shown)
-
-
-def _for_client(headers: Mapping[str, str]) -> Headers:
-    return tuple(
-        (name, value)
-        for name, value in headers.items()
-        if name in _PASSED_ON or name.startswith("x-ratelimit-")
-    )
 
 
 async def _drain(chunks: AsyncIterator[bytes]) -> None:

@@ -70,6 +70,9 @@ PLAIN: dict[str, Failure] = {
     "not UTF-8": Answer(200, JSON, [b'{"choices": ["\xff"]}']),
     "too deep": Answer(200, JSON, [b'{"choices":' + b"[" * 100_000 + b"]" * 100_000 + b"}"]),
     "it never ends": Answer(200, JSON, [b"{", 10_000.0]),
+    "compressed": Answer(
+        200, {**JSON, "content-encoding": "gzip"}, json_answer(completion()).chunks
+    ),
 }
 
 STREAMED: dict[str, Failure] = {
@@ -77,6 +80,11 @@ STREAMED: dict[str, Failure] = {
     "JSON instead of a stream": json_answer(completion()),
     "an error object in a 200": json_answer({"error": {"message": "no slot"}}),
     "no content type": Answer(200, {}, [wire(says("Hi"), finish())]),
+    "compressed": Answer(
+        200,
+        {"content-type": "text/event-stream", "content-encoding": "gzip"},
+        [wire(says("Hi"), finish())],
+    ),
     "it begins with an error object": sse_answer({"error": {"message": "no slot"}}),
     "it begins with an error text": sse_answer({"error": "no slot"}),
     "it begins with an error event": sse_answer(b'event: error\ndata: {"message": "no"}\n\n'),

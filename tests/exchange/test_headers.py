@@ -41,7 +41,7 @@ async def test_of_the_clients_headers_an_endpoint_sees_only_the_allowed(scene: S
 
     [call] = scene.requests()
     assert call.headers == {
-        "content-type": "application/json; charset=utf-8",
+        "content-type": "application/json",
         "accept": "text/event-stream",
         "traceparent": FROM_CLIENT["traceparent"],
         "tracestate": "vendor=1",
@@ -104,6 +104,26 @@ async def test_of_an_endpoints_headers_a_client_sees_only_the_allowed(
         "x-llmlb-queue-ms": "0",
     }
     assert "sk-endpoint" not in str(reply.heads)
+
+
+@pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "text/plain", ""])
+async def test_what_was_read_as_json_goes_up_as_json(scene: Scene, content_type: str) -> None:
+    await scene.endpoint("a")
+    scene.on("a", json_answer(completion()))
+    await scene.ask(headers={"content-type": content_type} if content_type else {})
+    [call] = scene.requests()
+    assert call.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize("headers", [{}, {"content-type": "text/html"}])
+async def test_what_was_read_as_json_comes_down_as_json(
+    scene: Scene, headers: dict[str, str]
+) -> None:
+    await scene.endpoint("a")
+    scene.on("a", Answer(200, headers, json_answer(completion()).chunks))
+    reply = await scene.ask()
+    assert reply.json == completion()
+    assert reply.headers["content-type"] == "application/json"
 
 
 async def test_a_client_that_had_to_wait_is_told_so(scene: Scene) -> None:

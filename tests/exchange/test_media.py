@@ -52,7 +52,10 @@ async def test_long_speech_is_passed_on_as_it_comes(scene: Scene) -> None:
     assert client.aborted  # it broke after the commit point: nobody may take it for whole
 
 
-@pytest.mark.parametrize("bad", [audio(), json_answer({"error": {"message": "no voice"}})])
+PAGE = Answer(200, {"content-type": "text/html"}, [b"\n<!DOCTYPE html><title>Sign in</title>"])
+
+
+@pytest.mark.parametrize("bad", [audio(), json_answer({"error": {"message": "no voice"}}), PAGE])
 async def test_no_speech_is_the_next_endpoints(scene: Scene, bad: Answer) -> None:
     await scene.endpoint("a")
     await scene.endpoint("b")

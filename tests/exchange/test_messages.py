@@ -11,7 +11,7 @@ from llmlb.types import Api
 from tests.fakes.house import Scene
 from tests.fakes.images import PNG_100X100_BASE64
 from tests.fakes.openai import completion, finish, role, says, usage_alone
-from tests.fakes.upstream import disconnected, json_answer, sse_answer
+from tests.fakes.upstream import Answer, disconnected, json_answer, sse_answer
 
 MESSAGES = Api.MESSAGES
 
@@ -66,6 +66,17 @@ async def test_a_stream_has_the_whole_sequence_of_events_and_is_counted(scene: S
     assert text == "Guten Tag"
     await scene.settle()
     assert scene.totals("a").output_tokens == 2
+
+
+async def test_what_was_translated_is_called_what_it_has_become(scene: Scene) -> None:
+    await scene.endpoint("a")
+    scene.on("a", Answer(200, {"content-type": "text/plain"}, json_answer(completion()).chunks))
+    plain = await scene.ask(asks(), api=MESSAGES)
+    assert plain.headers["content-type"] == "application/json"
+    stream = sse_answer(says("A"), finish())
+    scene.on("a", Answer(200, {"content-type": "Text/Event-Stream; a=b"}, stream.chunks))
+    streamed = await scene.ask(asks(stream=True), api=MESSAGES)
+    assert streamed.headers["content-type"] == "text/event-stream"
 
 
 async def test_a_stream_that_ends_without_done_is_ended_all_the_same(scene: Scene) -> None:

@@ -133,6 +133,21 @@ async def test_text_is_an_answer(scene: Scene) -> None:
     assert reply.body == srt
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Answer(200, {"content-type": "text/html"}, [b"<HTML><body>Bad gateway</body></HTML>"]),
+        Answer(200, {"content-type": "text/event-stream"}, [b'data: {"error": "no ears"}\n\n']),
+        Answer(200, {"content-type": "text/plain", "content-encoding": "gzip"}, [b"\x1f\x8b"]),
+    ],
+)
+async def test_what_nobody_asked_for_is_no_transcript(scene: Scene, bad: Answer) -> None:
+    await scene.endpoint("a")
+    scene.on("a", bad, TRANSCRIPTION)
+    reply = await ask(scene, **AUDIO)
+    assert (reply.status, reply.error["code"]) == (502, "upstream_error")
+
+
 async def test_a_streamed_transcription_is_passed_on(scene: Scene) -> None:
     await scene.endpoint("a")
     events = [

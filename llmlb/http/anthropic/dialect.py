@@ -21,6 +21,7 @@ class MessagesDialect:
     thinking: bool = False
     """Pass a model's reasoning on."""
     event_limit_bytes: int = EVENT_LIMIT_BYTES
+    only_json: bool = True
 
     def meter(self, choices: int) -> Meter:
         return StreamMeter(choices=choices)

@@ -23,6 +23,7 @@ class _Native:
     """What the routes of this dialect have in common: answers are passed on as they come."""
 
     event_limit_bytes: int = 64 * 1024
+    only_json: bool = True
 
     def meter(self, choices: int) -> Meter:  # noqa: ARG002 - there is always one message
         return MessageMeter()

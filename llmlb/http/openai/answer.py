@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from llmlb.accounting import Usage
@@ -10,6 +11,8 @@ from llmlb.errors import OpenAIError
 from llmlb.http.upstream.faults import FaultKind, UpstreamFault
 
 _MESSAGE_LIMIT_CHARS = 2000
+
+_PAGE = re.compile(rb"[\xef\xbb\xbf\s]{0,64}<(?:!doctype html|html)\b", re.IGNORECASE)
 
 
 def read_answer(results: str, body: bytes) -> Usage:
@@ -53,6 +56,7 @@ def read_transcript(body: bytes) -> Usage:
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
+        refuse_page(body)
         return Usage()  # plain text, srt or vtt
     if not isinstance(answer, dict):
         return Usage()  # somebody said "42"
@@ -60,6 +64,12 @@ def read_transcript(body: bytes) -> Usage:
     if not isinstance(answer.get("text"), str):
         raise UpstreamFault(FaultKind.BAD_ANSWER, "The endpoint's answer has no text.")
     return read_usage(answer.get("usage"))
+
+
+def refuse_page(body: bytes) -> None:
+    """Raise UpstreamFault for a page of HTML, with which gateways tell of errors, even in a 200."""
+    if _PAGE.match(body):
+        raise UpstreamFault(FaultKind.BAD_ANSWER, "The endpoint answered with a page of HTML.")
 
 
 def refuse_error(answer: dict[str, Any]) -> None:

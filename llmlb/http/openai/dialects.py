@@ -16,6 +16,7 @@ from llmlb.http.openai.answer import (
     read_error,
     read_transcript,
     refuse_error,
+    refuse_page,
 )
 from llmlb.http.openai.response import read_response
 from llmlb.http.openai.response_stream import ResponseMeter
@@ -32,6 +33,7 @@ class _AsItComes:
     results: str = ""
     """The list of an answer that must not be empty."""
     event_limit_bytes: int = 64 * 1024
+    only_json: bool = True
 
     def translator(self) -> None:
         return None
@@ -104,6 +106,8 @@ class ImageDialect(_Typed):
 class TranscriptDialect(_Typed):
     """`/v1/audio/transcriptions` and `…/translations`: one transcript, in JSON or as text."""
 
+    only_json: bool = False
+
     def meter(self, choices: int) -> Meter:  # noqa: ARG002 - there is always one transcript
         return StreamMeter()
 
@@ -115,12 +119,15 @@ class TranscriptDialect(_Typed):
 class SpeechDialect(_Typed):
     """`/v1/audio/speech`: bytes of whatever format was asked for, or events that hold them."""
 
+    only_json: bool = False
+
     def meter(self, choices: int) -> Meter:  # noqa: ARG002 - there is always one speech
         return StreamMeter()
 
     def answer(self, body: bytes) -> tuple[bytes, Usage]:
         if not body:
             raise UpstreamFault(FaultKind.BAD_ANSWER, "The endpoint answered with an empty body.")
+        refuse_page(body)
         if body.startswith(b"{"):
             raise UpstreamFault(
                 FaultKind.BAD_ANSWER, f"The endpoint answered: {read_error(200, body).message}"

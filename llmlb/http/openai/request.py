@@ -97,6 +97,7 @@ class JsonRequest:
             spliced(self.body, [*names, *usage]) if (usage := self.asking_for_usage) else None,
             stream=self.stream,
             choices=self.choices,
+            content_type="application/json",  # it is, whatever the client called it
             named=named if names and self.api is not Api.SPEECH else None,
         )
 
