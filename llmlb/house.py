@@ -26,6 +26,7 @@ from llmlb.catalog import Catalog
 from llmlb.events import CircuitClosed, CircuitHalfOpened, CircuitOpened, Draining, Event
 from llmlb.name_tables import fallback_chain
 from llmlb.settings import Settings
+from llmlb.store.health import Condition
 from llmlb.store.opening import Store
 from llmlb.types import DeviceReport, Endpoint, EndpointId, Survey, Whereabouts
 
@@ -72,9 +73,11 @@ class House:
         *,
         world: World,
         drop_connections: Callable[[EndpointId], None],
+        database_changed: Callable[[Condition], None],
     ) -> None:
         """Use `open_house`, which reads *memory* from the store."""
         self.settings, self.store, self.world = settings, store, world
+        store.health.on_changed = database_changed
         self._drop_connections = drop_connections
         self.journal = Journal(store.statistics, memory.totals)
         self.latency = LatencyTracker(
@@ -274,26 +277,29 @@ class House:
         They stop in the order in which they tell one another: whoever is told stops after
         the teller, so nothing told is lost.
         """
-        async with trio.open_nursery() as last:
-            await last.start(self.journal.run)
-            await last.start(self.feed.run)
-            async with trio.open_nursery() as middle:
-                await middle.start(self.latency.run)
-                await middle.start(self.responses.run)
-                await middle.start(self.admission.run)
-                await middle.start(self._work_in_background)
-                async with trio.open_nursery() as first:
-                    await first.start(self.prober.run)
-                    await first.start(self.registry.run)
-                    task_status.started()
-                    await self._closing.wait()
-                    self.prober.close()
-                    self.registry.close()
-                self.latency.close()
-                self.responses.close()
-                self.admission.close()
-            self.journal.close()
-            self.feed.close()
+        async with trio.open_nursery() as watching:
+            watching.start_soon(self.store.watch)
+            async with trio.open_nursery() as last:
+                await last.start(self.journal.run)
+                await last.start(self.feed.run)
+                async with trio.open_nursery() as middle:
+                    await middle.start(self.latency.run)
+                    await middle.start(self.responses.run)
+                    await middle.start(self.admission.run)
+                    await middle.start(self._work_in_background)
+                    async with trio.open_nursery() as first:
+                        await first.start(self.prober.run)
+                        await first.start(self.registry.run)
+                        task_status.started()
+                        await self._closing.wait()
+                        self.prober.close()
+                        self.registry.close()
+                    self.latency.close()
+                    self.responses.close()
+                    self.admission.close()
+                self.journal.close()
+                self.feed.close()
+            watching.cancel_scope.cancel()
 
     def end_events(self) -> None:
         """Whoever follows the events is told that this was all; nobody waits for them."""
@@ -313,10 +319,12 @@ async def open_house(
     *,
     world: World | None = None,
     drop_connections: Callable[[EndpointId], None] = lambda _: None,
+    database_changed: Callable[[Condition], None] = lambda _: None,
 ) -> House:
     """Build a house on what the store remembers. Raises StoreUnavailable.
 
-    *drop_connections* is told of endpoints that are gone or have moved; it must not block.
+    *drop_connections* is told of endpoints that are gone or have moved, *database_changed* of
+    how the database does from now on; neither may block.
     """
     memory = Memory(
         endpoints=await store.endpoints.all(),
@@ -334,4 +342,5 @@ async def open_house(
         memory,
         world=world or World(),
         drop_connections=drop_connections,
+        database_changed=database_changed,
     )

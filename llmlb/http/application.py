@@ -159,10 +159,13 @@ class LlmlbApp(QuartTrio):
         )
         async with AsyncExitStack() as held:
             store = await open_store(
-                settings.database, data_dir=settings.data_path, run_in_thread=self._run_in_thread
+                settings.database,
+                data_dir=settings.data_path,
+                run_in_thread=self._run_in_thread,
+                now=self._world.now,
             )
             held.push_async_callback(_even_if_cancelled, store.close)
-            await apply_declared(settings, store)
+            await apply_declared(settings, store, now=self._world.now)
             client = self._given_client or HttpxUpstreamClient(
                 instance_id=self.instance_id, connect_timeout_s=settings.connect_timeout_s
             )

@@ -34,7 +34,7 @@ from llmlb.http.render import render_error
 log = structlog.get_logger()
 
 OPEN_TO_ALL = frozenset({"/health", "/ready"})
-"""Served to any peer: they say nothing but yes or no."""
+"""Served to any peer: they say yes or no, and in a few fixed words what is unwell."""
 
 
 def install_hooks(app: Quart, instance_id: str) -> None:

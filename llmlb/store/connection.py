@@ -7,8 +7,6 @@ from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
-from filelock import FileLock
-
 from llmlb.errors import StartupError
 from llmlb.store import files
 from llmlb.store.faults import startup_error
@@ -25,8 +23,8 @@ _SETTINGS = (
 )
 
 
-def open_file(path: Path, now: datetime) -> tuple[sqlite3.Connection, FileLock]:
-    """The database at *path*, its schema up to date, and the lock that keeps others off.
+def open_file(path: Path, now: datetime) -> tuple[sqlite3.Connection, files.OpenFiles]:
+    """The database at *path*, its schema up to date, and its files with their lock.
 
     Raises StartupError, and then holds nothing.
     """
@@ -44,7 +42,7 @@ def open_file(path: Path, now: datetime) -> tuple[sqlite3.Connection, FileLock]:
         except sqlite3.Error as error:
             raise startup_error(error, path) from None
         undo.pop_all()
-    return connection, lock
+    return connection, files.OpenFiles(path, lock)
 
 
 def open_memory(now: datetime) -> sqlite3.Connection:

@@ -11,7 +11,8 @@ import structlog
 import trio
 
 from llmlb.store.columns import Value, storable
-from llmlb.store.faults import unavailable
+from llmlb.store.faults import FileMoved, reason, unavailable
+from llmlb.store.health import Health
 
 log = structlog.get_logger()
 
@@ -30,8 +31,10 @@ class ThreadRunner(Protocol):
 
 
 class Held(Protocol):
-    """What is held as long as the database is open: the lock of its file."""
+    """What is held as long as the database is open: its files, with their lock."""
 
+    @property
+    def moved(self) -> bool: ...
     def release(self) -> None: ...
 
 
@@ -89,6 +92,13 @@ class Database:
         # A limiter of one thread would be one slot, but not one owner: sqlite3 must be told
         # that threads change (check_same_thread=False), and the slot be kept by ourselves.
         self._slot = trio.Lock()
+        self._began_s: float | None = None
+        self.health = Health()
+
+    @property
+    def busy_for_s(self) -> float | None:
+        """How long the work that has the slot is running already; None if there is none."""
+        return None if self._began_s is None else trio.current_time() - self._began_s
 
     async def write(self, work: Callable[[Transaction], T]) -> T:
         """Run *work* in one transaction, durable on return. Raises StoreUnavailable.
@@ -104,7 +114,11 @@ class Database:
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Give *work* the bare connection, outside any transaction, and its own errors."""
         async with self._slot:
-            return await self._run_in_thread(lambda: work(self._connection))
+            self._began_s = trio.current_time()
+            try:
+                return await self._run_in_thread(lambda: work(self._connection))
+            finally:
+                self._began_s = None
 
     async def close(self) -> None:
         """Close the connection, then release the lock. Closing twice is harmless."""
@@ -122,11 +136,24 @@ class Database:
 
     async def _transact(self, work: Callable[[Transaction], T], *, writing: bool) -> T:
         def transact(connection: sqlite3.Connection) -> T:
+            self._refuse_if_moved()
             with transaction(connection, writing=writing) as statements:
-                return work(statements)
+                result = work(statements)
+                # Again, as late as can be: committed to a file that is gone, it would be lost
+                # though the caller is told that it is safe.
+                self._refuse_if_moved()
+                return result
 
         try:
-            return await self.run(transact)
+            result = await self.run(transact)
         except sqlite3.Error as error:
-            log.error("the database refused", reason=str(error))  # noqa: TRY400 - no traceback
+            log.debug("the database refused", reason=str(error))
+            self.health.failed(reason(error))
             raise unavailable(error) from error
+        if writing:
+            self.health.written()
+        return result
+
+    def _refuse_if_moved(self) -> None:
+        if self._held is not None and self._held.moved:
+            raise FileMoved

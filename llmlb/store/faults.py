@@ -7,6 +7,11 @@ from pathlib import Path
 
 from llmlb.errors import StartupError, StoreUnavailable
 
+
+class FileMoved(sqlite3.OperationalError):
+    """The path of the database leads to another file, or to none: what is written is lost."""
+
+
 _ELSEWHERE = "or set LLMLB_DATABASE_URL to another file"
 
 _WHY = {
@@ -34,6 +39,21 @@ _REMEDY = {
 }
 
 
+_MOVED = "its file was moved, removed or replaced"
+
+_MEANWHILE = {
+    sqlite3.SQLITE_BUSY: "try again when that program has finished",
+    sqlite3.SQLITE_LOCKED: "try again when that program has finished",
+    sqlite3.SQLITE_FULL: "free some space and try again",
+    sqlite3.SQLITE_READONLY: "make it writable and try again",
+    sqlite3.SQLITE_IOERR: "check the disk",
+}
+"""What helps a running llmlb; for all else the way is a restart, which says more."""
+
+RETRY_AFTER_S = 10
+"""For clients: by then the condition of the database has been looked at again."""
+
+
 def startup_error(error: sqlite3.Error | OSError, path: Path) -> StartupError:
     """One sentence that names the database file, the reason and the remedy."""
     if isinstance(error, OSError):
@@ -47,8 +67,21 @@ def startup_error(error: sqlite3.Error | OSError, path: Path) -> StartupError:
 
 def unavailable(error: sqlite3.Error) -> StoreUnavailable:
     """The same for a client, who learns no path and no SQL."""
-    why = _WHY.get(_primary(error), "the log has the details")
-    return StoreUnavailable(f"The database is not available ({why}).")
+    if isinstance(error, FileMoved):
+        remedy = "put it back, or restart llmlb"
+    else:
+        remedy = _MEANWHILE.get(_primary(error), "look into the log of llmlb")
+    return StoreUnavailable(
+        f"The database is not available ({reason(error)}) and nothing was changed: {remedy}.",
+        retry_after_s=RETRY_AFTER_S,
+    )
+
+
+def reason(error: sqlite3.Error) -> str:
+    """Why the database refuses, in a few words without path and SQL."""
+    if isinstance(error, FileMoved):
+        return _MOVED
+    return _WHY.get(_primary(error), "the log has the details")
 
 
 def _primary(error: sqlite3.Error) -> int:

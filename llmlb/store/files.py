@@ -14,6 +14,9 @@ from llmlb.store.faults import startup_error
 
 log = structlog.get_logger()
 
+_SUFFIXES = ("", "-wal", "-shm")
+"""Of the files that make up an open database."""
+
 _OWNER_ONLY = 0o600
 """The database holds the keys of the endpoints."""
 
@@ -67,8 +70,7 @@ def create(database: Path) -> None:
 
 def restrict(database: Path) -> None:
     """Take the database and its companions from everybody but their owner."""
-    for suffix in ("", "-wal", "-shm"):
-        path = Path(f"{database}{suffix}")
+    for path in _parts(database):
         try:
             if stat.S_IMODE(path.stat().st_mode) & 0o077:
                 path.chmod(_OWNER_ONLY)
@@ -76,3 +78,42 @@ def restrict(database: Path) -> None:
             continue  # the companions come and go
         except OSError as error:
             log.warning("the database may be readable by others", file=str(path), reason=str(error))
+
+
+class OpenFiles:
+    """Owns the lock of an open database, and knows which files were opened.
+
+    An open file can be removed or replaced. What is written then is lost without an error, and
+    SQLite notices only outside of WAL mode, so that we look.
+    """
+
+    def __init__(self, database: Path, lock: FileLock) -> None:
+        """To be called when all of its files have come to be."""
+        self._lock = lock
+        self._opened = {path: _identity(path) for path in _parts(database)}
+
+    @property
+    def moved(self) -> bool:
+        """Whether a path leads to another file by now, or to none. A few microseconds."""
+        return any(
+            _identity(path) != identity
+            for path, identity in self._opened.items()
+            if identity is not None
+        )
+
+    def release(self) -> None:
+        """Let other processes have the database."""
+        self._lock.release()
+
+
+def _parts(database: Path) -> list[Path]:
+    return [Path(f"{database}{suffix}") for suffix in _SUFFIXES]
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What stays the same under another name; None for no file, or none that can be reached."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

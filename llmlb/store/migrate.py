@@ -29,6 +29,8 @@ _CREATE = sql(
     )
     .if_not_exists()
 )
+REWRITE = sql(Query.update(_TABLE).set(_TABLE.name, _TABLE.name))
+"""A write that changes nothing, but is one."""
 _SELECT = sql(Query.from_(_TABLE).select("*").orderby(_TABLE.version))
 _INSERT = sql(insert(_TABLE, _COLUMNS))
 

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import trio
 from pypika import Query
 
+from llmlb.errors import StoreUnavailable
 from llmlb.store import connection, files
 from llmlb.store.database import Database, Held, ThreadRunner
 from llmlb.store.endpoints import EndpointRepository
 from llmlb.store.faults import startup_error
+from llmlb.store.health import Health
 from llmlb.store.importing import import_older
 from llmlb.store.location import IN_MEMORY, expand, locate
+from llmlb.store.migrate import REWRITE
 from llmlb.store.responses import ResponseRepository
 from llmlb.store.sql import sql
 from llmlb.store.statistics import StatisticsRepository
 
 _PING = sql(Query.select(1))
+
+LOOK_EVERY_S = 5.0
+SILENT_AFTER_S = 15.0
+"""A lock is given up on after 5 s; what takes so much longer is a disk that does not answer."""
 
 
 class Store:
@@ -33,9 +40,36 @@ class Store:
         self.statistics = StatisticsRepository(database)
         self.responses = ResponseRepository(database)
 
+    @property
+    def health(self) -> Health:
+        """How the database does."""
+        return self._database.health
+
     async def ping(self) -> None:
         """Ask the database something trivial. Raises StoreUnavailable."""
         await self._database.read(lambda statements: statements.rows(_PING, 1))
+
+    async def watch(self) -> None:
+        """Look after the database until cancelled: is its file there, does it recover.
+
+        While it is well, what is written tells; only a file that vanishes would go unnoticed.
+        While it is not, a write that changes nothing is tried.
+        """
+        async with trio.open_nursery() as nursery:
+            while True:
+                await trio.sleep(LOOK_EVERY_S)
+                busy_for_s = self._database.busy_for_s
+                if busy_for_s is None:
+                    nursery.start_soon(self._look)
+                elif busy_for_s >= SILENT_AFTER_S:  # else: whoever has it will learn how it does
+                    self.health.failed("it does not answer")
+
+    async def _look(self) -> None:
+        with suppress(StoreUnavailable):  # its health has been told
+            if self.health.condition.well:
+                await self.ping()
+            else:
+                await self._database.write(lambda statements: statements.run(REWRITE))
 
     async def close(self) -> None:
         """Finish what runs, close the database and let others have it."""

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import pytest
 import trio
 
-from llmlb.errors import StoreUnavailable
-from tests.fakes.openai import chat
+from tests.fakes.openai import chat, completion
 from tests.fakes.served import Served
-from tests.fakes.upstream import hangs
+from tests.fakes.trouble import PASSING
+from tests.fakes.upstream import hangs, json_answer, replies
+
+READY = {"status": "ready", "database": {"status": "ok", "reason": None, "for_s": None}}
 
 
 async def test_alive_and_ready(served: Served) -> None:
     alive = await served("GET", "/health")
     assert alive.json == {"status": "ok"}
     assert "connection" not in alive.headers
-    assert (await served("GET", "/ready")).json == {"status": "ready"}
+    assert (await served("GET", "/ready")).json == READY
     assert (await served("HEAD", "/ready")).status == 200
 
 
@@ -40,26 +46,42 @@ async def test_while_draining_it_is_alive_but_not_ready(
     running.leave()
 
 
-async def test_without_its_database_it_is_not_ready(
-    served: Served, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def settings(tmp_path: Path) -> dict[str, Any]:
+    return {"database_url": f"sqlite:{tmp_path / 'llmlb.db'}"}
+
+
+@pytest.mark.parametrize("name", PASSING)
+async def test_without_its_database_it_serves_on_and_says_what_is_unwell(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    async def ping() -> None:
-        await trio.sleep_forever()
+    await served.scene.endpoint("a")
+    served.scene.on("a", replies(json_answer(completion())))
+    store = served.app.house.store
+    await store._database.run(lambda connection: connection.execute("PRAGMA busy_timeout = 10"))
+    form = json.dumps({"name": "b", "base_url": "http://b.lan", "notes": "n" * 9000}).encode()
+    with PASSING[name](store, tmp_path / "llmlb.db"):
+        refused = await served.post("/api/endpoints", form)
+        assert (refused.status, refused.error["code"]) == (503, "store_unavailable")
+        assert refused.headers["retry-after"] == "10"
 
-    monkeypatch.setattr(served.app.house.store, "ping", ping, raising=True)
-    reply = await served("GET", "/ready")
+        ready = await served("GET", "/ready")
+        assert ready.status == 200, "an orchestrator must not take away what serves"
+        assert ready.json["status"] == "degraded"
+        database = ready.json["database"]
+        assert (database["status"], database["for_s"]) == ("unavailable", 0)
+        assert database["reason"] in str(refused.error["message"])
+        assert str(tmp_path) not in str(ready.json)
 
-    assert (reply.status, reply.error["code"]) == (503, "store_unavailable")
-    assert trio.current_time() == pytest.approx(2)
+        assert (await served.post("/v1/chat/completions", chat())).status == 200
+        assert len(served.app.house.registry.catalog.endpoints) == 1
+    await trio.sleep(30)
+    assert (await served("GET", "/ready")).json == READY
+    assert (await served.post("/api/endpoints", form)).status == 201
 
 
-async def test_a_database_that_refuses_makes_it_unready(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def ping() -> None:
-        await trio.lowlevel.checkpoint()
-        raise StoreUnavailable("The disk is full.")
-
-    monkeypatch.setattr(served.app.house.store, "ping", ping, raising=True)
-
-    assert (await served("GET", "/ready")).error["message"] == "The disk is full."
+async def test_a_database_that_hangs_does_not_hang_the_question(served: Served) -> None:
+    store = served.app.house.store
+    async with store._database._slot:
+        with trio.fail_after(1):
+            assert (await served("GET", "/ready")).status == 200

@@ -149,6 +149,8 @@ async def test_closing_works_in_a_cancelled_scope(connection: sqlite3.Connection
     released = []
 
     class Held:
+        moved = False
+
         def release(self) -> None:
             released.append(True)
 

@@ -206,10 +206,9 @@ PROCESS: tuple[Route, ...] = (
     _process(
         "/ready",
         "ready",
-        "Are requests welcome, and does the database answer",
+        "Are requests welcome, and what is unwell",
         json_content(ReadyShown),
         ShuttingDown,
-        StoreUnavailable,
     ),
     _process("/openapi.json", "openapi", "This description", json_content(_DOCUMENT)),
 )
