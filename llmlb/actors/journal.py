@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import UTC
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol, assert_never
 
@@ -14,18 +12,17 @@ import structlog
 import trio
 
 from llmlb.accounting import FinishedRequest, Totals
+from llmlb.actors.backlog import Backlog
 from llmlb.actors.mailbox import ActorGone, Ask, Mailbox
+from llmlb.actors.pauses import Pauses
 from llmlb.errors import LbError
-from llmlb.store.burst import Burst, StatKey
-from llmlb.types import MOST_STORED_RESPONSES, Api, EndpointId, Whereabouts
+from llmlb.store.burst import Burst
+from llmlb.types import Api, EndpointId, Whereabouts
 
 log = structlog.get_logger()
 
 WRITE_BEHIND_S = 0.5
 """How long a burst gathers; with the write itself it stays under a second."""
-
-RETRY_FIRST_S, RETRY_MOST_S = 1.0, 30.0
-"""Pause after a failed write, doubling up to the second."""
 
 CLOSING_WRITE_LIMIT_S = 5.0
 
@@ -82,60 +79,12 @@ class Written:
 Message = Record | LatencyIs | ResponseIs | Flush | Due | Written
 
 
-@dataclass(slots=True)
-class _Gathering:
-    """One burst as it grows.
-
-    Bounded: an entry per (endpoint, model, API, day), not per request; and the newest words on
-    stored responses, as many as are remembered.
-    """
-
-    totals: dict[StatKey, Totals] = field(default_factory=dict)
-    latencies: dict[EndpointId, float] = field(default_factory=dict)
-    model_latencies: dict[tuple[EndpointId, str, Api], float] = field(default_factory=dict)
-    responses: OrderedDict[str, Whereabouts | None] = field(default_factory=OrderedDict)
-
-    def __bool__(self) -> bool:
-        return bool(self.totals or self.latencies or self.model_latencies or self.responses)
-
-    def add(self, request: FinishedRequest) -> None:
-        day = request.finished_at.astimezone(UTC).date()
-        key = StatKey(request.endpoint_id, request.model, request.api, day)
-        self.totals[key] = self.totals.get(key, Totals()).plus(request)
-
-    def latency(self, measured: LatencyIs) -> None:
-        if measured.model is None or measured.api is None:
-            self.latencies[measured.endpoint_id] = measured.latency_ms
-        else:
-            key = (measured.endpoint_id, measured.model, measured.api)
-            self.model_latencies[key] = measured.latency_ms
-
-    def response(self, response_id: str, whereabouts: Whereabouts | None) -> None:
-        self.responses[response_id] = whereabouts
-        self.responses.move_to_end(response_id)
-        # A word that is lost costs little: after a restart, a response that is gone is asked for
-        # at its endpoint, which says so.
-        if len(self.responses) > MOST_STORED_RESPONSES:
-            self.responses.popitem(last=False)
-
-    def put_back(self, burst: Burst) -> None:
-        """Take in a burst that could not be written; what came since is newer."""
-        for key, totals in burst.totals.items():
-            self.totals[key] = totals + self.totals.get(key, Totals())
-        self.latencies = {**burst.latencies, **self.latencies}
-        self.model_latencies = {**burst.model_latencies, **self.model_latencies}
-        newer, self.responses = self.responses, OrderedDict(burst.responses)
-        for response_id, whereabouts in newer.items():
-            self.response(response_id, whereabouts)
-
-    def burst(self) -> Burst:
-        return Burst(self.totals, self.latencies, self.model_latencies, self.responses)
-
-
 class Journal:
     """Owns what is not written yet, and the totals per endpoint since the first day.
 
-    Writes behind: one transaction per burst, never on the path of a request.
+    Writes behind: one transaction per burst, never on the path of a request. What the store
+    refuses is merged with what comes since, and tried again for as long as it takes: what waits
+    is bounded in size, so there is nothing to be gained by giving it up.
     """
 
     def __init__(self, store: BurstStore, totals: Mapping[EndpointId, Totals]) -> None:
@@ -143,11 +92,12 @@ class Journal:
         self._store = store
         self._totals = dict(totals)
         self.totals: Mapping[EndpointId, Totals] = MappingProxyType(self._totals)
-        self._gathering = _Gathering()
+        self._gathering = Backlog()
         self._writing: Burst | None = None
         self._timer: trio.CancelScope | None = None
         self._flushes: list[Flush] = []
-        self._retry_s = RETRY_FIRST_S
+        self._pauses = Pauses()
+        self._lost_requests = 0
         self._children: trio.Nursery
 
     def record(self, request: FinishedRequest) -> None:
@@ -195,7 +145,9 @@ class Journal:
                 self._gathering.add(request)
                 self._set_timer(WRITE_BEHIND_S)
             case LatencyIs():
-                self._gathering.latency(message)
+                self._gathering.latency(
+                    message.endpoint_id, message.model, message.api, message.latency_ms
+                )
                 self._set_timer(WRITE_BEHIND_S)
             case ResponseIs(response_id, whereabouts):
                 self._gathering.response(response_id, whereabouts)
@@ -231,13 +183,15 @@ class Journal:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._writing, self._gathering = self._gathering.burst(), _Gathering()
+        self._count_what_is_lost()
+        self._writing, self._gathering = self._gathering.burst(), Backlog()
         self._children.start_soon(self._write, self._writing)
 
     async def _write(self, burst: Burst) -> None:
         error = await self._try(burst)
         if error is not None:
             self._gathering.put_back(burst)
+            self._count_what_is_lost()
         with suppress(ActorGone):
             self._mailbox.tell(Written(error))
 
@@ -251,18 +205,25 @@ class Journal:
     def _finish_write(self, error: LbError | None) -> None:
         self._writing = None
         if error is not None:
-            log.warning(
-                "statistics could not be written", reason=str(error), retry_in_s=self._retry_s
-            )
+            if not self._pauses.failing:
+                log.warning("statistics could not be written and wait", reason=str(error))
             self._answer_flushes(worked=False)
-            self._set_timer(self._retry_s)
-            self._retry_s = min(2 * self._retry_s, RETRY_MOST_S)
+            self._set_timer(self._pauses.after_failure())
             return
-        self._retry_s = RETRY_FIRST_S
+        if self._pauses.failing:
+            log.info("statistics are written again", lost_requests=self._lost_requests)
+        self._pauses.after_success()
+        self._lost_requests = 0
         if self._flushes:
             self._start_write()  # what came while the write was under way
         elif self._gathering:
             self._set_timer(WRITE_BEHIND_S)
+
+    def _count_what_is_lost(self) -> None:
+        lost, self._gathering.lost_requests = self._gathering.lost_requests, 0
+        if lost and not self._lost_requests:
+            log.error("statistics are lost: too many wait, and the oldest go")
+        self._lost_requests += lost
 
     def _answer_flushes(self, *, worked: bool) -> None:
         flushes, self._flushes = self._flushes, []

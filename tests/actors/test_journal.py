@@ -7,12 +7,14 @@ import random
 from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
+import structlog
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from llmlb.accounting import Outcome, Totals
 from llmlb.actors.journal import CLOSING_WRITE_LIMIT_S, Journal
 from llmlb.actors.mailbox import ActorGone
+from llmlb.actors.pauses import MOST_S
 from llmlb.errors import StoreUnavailable
 from llmlb.store.burst import StatKey
 from llmlb.types import MOST_STORED_RESPONSES, Api, EndpointId, Whereabouts
@@ -160,6 +162,43 @@ async def test_what_came_during_the_failed_write_is_newer_than_what_is_put_back(
     assert store.model_latencies == {(A_ID, "m", CHAT): 3.0, (A_ID, "n", CHAT): 4.0}
     assert in_the(store) == journal.totals[A_ID]
     assert in_the(store).total_tokens == 22
+
+
+async def test_while_the_store_refuses_thousands_of_requests_are_a_row_and_none_is_lost(
+    journal: Journal, store: FakeBurstStore
+) -> None:
+    store.refuses(True)
+    for _ in range(5000):
+        journal.record(finished(usage=tokens(1, 1)))
+        await trio.sleep(0.1)
+    store.refuses(False)
+    await trio.sleep(MOST_S)
+    assert in_the(store) == journal.totals[A_ID]
+    assert in_the(store).total_requests == 5000
+    assert len(store.begun) < 30, "and the store was left in peace"
+
+
+async def test_what_does_not_fit_is_counted_and_said_once(
+    journal: Journal, store: FakeBurstStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llmlb.actors.backlog.MOST_ROWS", 3)
+    store.refuses(True)
+    with structlog.testing.capture_logs() as logs:
+        for number in range(10):
+            for _ in range(number + 1):
+                journal.record(finished(model=f"m{number}"))
+            journal.latency_is(A_ID, f"m{number}", CHAT, 1.0)
+            await trio.sleep(7)
+        store.refuses(False)
+        await trio.sleep(MOST_S)
+    assert {key.model for key in store.totals} == {"m7", "m8", "m9"}
+    assert {model for _, model, _ in store.model_latencies} == {"m7", "m8", "m9"}
+    assert [(e["event"], e.get("lost_requests")) for e in logs] == [
+        ("statistics could not be written and wait", None),
+        ("statistics are lost: too many wait, and the oldest go", None),
+        ("statistics are written again", sum(range(1, 8))),
+    ]
+    assert journal.totals[A_ID].total_requests == 55, "the totals of this run are whole"
 
 
 # -- stored responses

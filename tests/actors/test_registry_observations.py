@@ -283,6 +283,25 @@ async def test_a_refused_write_is_tried_again_with_the_next_answer_and_not_befor
     assert registered.store.rows == dict(registered.registry.catalog.endpoints)
 
 
+async def test_many_answers_do_not_hammer_a_store_that_refuses(nursery: trio.Nursery) -> None:
+    a = initialising(endpoint("a"))
+    registered = await started(nursery, a)
+    registered.store.refusal = FULL
+    for _ in range(1200):
+        registered.registry.probed(a, None)
+        await trio.sleep(0.1)
+    tried_at_s = [at_s for _, at_s in registered.store.begun]
+    assert tried_at_s == pytest.approx([0, 1, 3, 7, 15, 31, 61, 91], abs=1)
+    registered.store.refusal = None
+    await trio.sleep(30)
+    registered.registry.probed(a, None)
+    await wait_all_tasks_blocked()
+    assert registered.store.rows == dict(registered.registry.catalog.endpoints)
+    registered.registry.probed(a, None)
+    await wait_all_tasks_blocked()
+    assert len(registered.store.begun) == len(tried_at_s) + 2, "and it is not put off any more"
+
+
 async def test_what_was_refused_is_written_as_soon_as_the_store_takes_something(
     nursery: trio.Nursery,
 ) -> None:

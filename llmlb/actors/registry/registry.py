@@ -207,8 +207,7 @@ class EndpointRegistry:
             return  # an answer of yesterday's server
         after = change(before)
         self._endpoints[seen.id] = after
-        self._writes.unsaved.add(seen.id)
-        self._writes.put_off = False
+        self._writes.observed(seen.id, self._clock())
         if after.status is Status.OFFLINE and before.status is not Status.OFFLINE:
             self._listener.went_offline(seen.id)
         self._publish()
@@ -269,14 +268,13 @@ class EndpointRegistry:
         mutation, writes.current = writes.current, None
         saving, writes.saving = writes.saving, frozenset()
         if error is not None:
-            log.warning("a change of endpoints was not saved", reason=str(error))
-            if mutation is None:
-                writes.unsaved |= saving & self._endpoints.keys()
-                writes.put_off = True  # a full disk is not hammered
-            else:
+            if mutation is not None:
+                log.warning("a change of endpoints was not saved", reason=str(error))
                 mutation.reply.refuse(error)
+            elif writes.save_refused(saving & self._endpoints.keys(), self._clock()):
+                log.warning("states of endpoints could not be saved", reason=str(error))
             return
-        writes.put_off = False
+        writes.worked()
         match mutation:
             case Register(endpoint=endpoint, reply=reply):
                 self._endpoints[endpoint.id] = endpoint

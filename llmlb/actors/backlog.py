@@ -1,0 +1,94 @@
+"""What gathers until it can be written, merged and bounded."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from datetime import UTC
+from typing import TypeVar
+
+from llmlb.accounting import FinishedRequest, Totals
+from llmlb.store.burst import Burst, StatKey
+from llmlb.types import MOST_STORED_RESPONSES, Api, EndpointId, Whereabouts
+
+MOST_ROWS = 20_000
+"""Of each kind. A row is one model of one endpoint on one day, so that it takes endpoints that
+list ever new models to come near; 20,000 of them take about 10 MB."""
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Backlog:
+    """Owns one burst as it grows.
+
+    An entry per (endpoint, model, API, day), not per request, and the newest words on stored
+    responses. Of each kind there is a bound, at which the oldest entry goes.
+    """
+
+    def __init__(self) -> None:
+        self._totals: OrderedDict[StatKey, Totals] = OrderedDict()
+        self._latencies: OrderedDict[EndpointId, float] = OrderedDict()
+        self._model_latencies: OrderedDict[tuple[EndpointId, str, Api], float] = OrderedDict()
+        self._responses: OrderedDict[str, Whereabouts | None] = OrderedDict()
+        self.lost_requests = 0
+        """Those whose totals had to go."""
+
+    def __bool__(self) -> bool:
+        return bool(self._totals or self._latencies or self._model_latencies or self._responses)
+
+    def add(self, request: FinishedRequest) -> None:
+        day = request.finished_at.astimezone(UTC).date()
+        key = StatKey(request.endpoint_id, request.model, request.api, day)
+        self._totals[key] = self._totals.get(key, Totals()).plus(request)
+        self._bound_totals()
+
+    def latency(
+        self, endpoint_id: EndpointId, model: str | None, api: Api | None, latency_ms: float
+    ) -> None:
+        """The newest value counts. One that is lost is measured again."""
+        if model is None or api is None:
+            self._latencies[endpoint_id] = latency_ms
+            _bound(self._latencies, MOST_ROWS)
+        else:
+            self._model_latencies[endpoint_id, model, api] = latency_ms
+            _bound(self._model_latencies, MOST_ROWS)
+
+    def response(self, response_id: str, whereabouts: Whereabouts | None) -> None:
+        self._responses[response_id] = whereabouts
+        self._responses.move_to_end(response_id)
+        # A word that is lost costs little: after a restart, a response that is gone is asked for
+        # at its endpoint, which says so.
+        _bound(self._responses, MOST_STORED_RESPONSES)
+
+    def put_back(self, burst: Burst) -> None:
+        """Take in a burst that could not be written; what came since is newer."""
+        totals = OrderedDict(burst.totals)
+        for key, newer in self._totals.items():
+            totals[key] = totals.get(key, Totals()) + newer
+        self._totals = totals
+        self._bound_totals()
+        self._latencies = _newer(burst.latencies, self._latencies)
+        self._model_latencies = _newer(burst.model_latencies, self._model_latencies)
+        words, self._responses = self._responses, OrderedDict(burst.responses)
+        for response_id, whereabouts in words.items():
+            self.response(response_id, whereabouts)
+
+    def burst(self) -> Burst:
+        return Burst(self._totals, self._latencies, self._model_latencies, self._responses)
+
+    def _bound_totals(self) -> None:
+        while len(self._totals) > MOST_ROWS:
+            _, lost = self._totals.popitem(last=False)
+            self.lost_requests += lost.total_requests
+
+
+def _newer(older: Mapping[K, float], newer: Mapping[K, float]) -> OrderedDict[K, float]:
+    merged = OrderedDict({**older, **newer})
+    _bound(merged, MOST_ROWS)
+    return merged
+
+
+def _bound(entries: OrderedDict[K, V], most: int) -> None:
+    while len(entries) > most:
+        entries.popitem(last=False)
