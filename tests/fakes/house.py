@@ -176,11 +176,14 @@ def url(name: str) -> str:
 
 
 @asynccontextmanager
-async def scene_in(data_dir: Path, **settings: Any) -> AsyncIterator[Scene]:
-    """A house that stands until the end of the block."""
-    store = await open_store("sqlite::memory:", data_dir=data_dir, run_in_thread=run_inline)
+async def scene_in(
+    data_dir: Path, *, now: Callable[[], datetime] = lambda: NOW, **settings: Any
+) -> AsyncIterator[Scene]:
+    """A house that stands until the end of the block, on a database in memory unless told."""
+    settings.setdefault("database_url", "sqlite::memory:")
+    store = await open_store(settings["database_url"], data_dir=data_dir, run_in_thread=run_inline)
     upstream = FakeUpstream()
-    world = World(now=lambda: NOW, rng=random.Random(1))
+    world = World(now=now, rng=random.Random(1))
     try:
         house = await open_house(
             Settings(data_dir=data_dir, **settings), store, HttpSurveyor(upstream), world=world
