@@ -23,7 +23,15 @@ from llmlb.actors.prober import DeviceProber, Surveyor
 from llmlb.actors.registry import EndpointRegistry
 from llmlb.actors.responses import ResponseDirectory
 from llmlb.catalog import Catalog
-from llmlb.events import CircuitClosed, CircuitHalfOpened, CircuitOpened, Draining, Event
+from llmlb.events import (
+    CircuitClosed,
+    CircuitHalfOpened,
+    CircuitOpened,
+    Draining,
+    Event,
+    StorageUnwell,
+    StorageWell,
+)
 from llmlb.name_tables import fallback_chain
 from llmlb.settings import Settings
 from llmlb.store.health import Condition
@@ -73,11 +81,10 @@ class House:
         *,
         world: World,
         drop_connections: Callable[[EndpointId], None],
-        database_changed: Callable[[Condition], None],
     ) -> None:
         """Use `open_house`, which reads *memory* from the store."""
         self.settings, self.store, self.world = settings, store, world
-        store.health.on_changed = database_changed
+        store.health.on_changed = self.database_changed
         self._drop_connections = drop_connections
         self.journal = Journal(store.statistics, memory.totals)
         self.latency = LatencyTracker(
@@ -179,6 +186,13 @@ class House:
                 self.tell_event(CircuitClosed(change.endpoint_id, name))
             case _:
                 assert_never(change.state)
+
+    # -- the store tells
+
+    def database_changed(self, condition: Condition) -> None:
+        """The database takes writes no more, or again."""
+        reason = condition.reason
+        self.tell_event(StorageWell() if reason is None else StorageUnwell(reason))
 
     # -- an exchange tells
 
@@ -319,12 +333,10 @@ async def open_house(
     *,
     world: World | None = None,
     drop_connections: Callable[[EndpointId], None] = lambda _: None,
-    database_changed: Callable[[Condition], None] = lambda _: None,
 ) -> House:
     """Build a house on what the store remembers. Raises StoreUnavailable.
 
-    *drop_connections* is told of endpoints that are gone or have moved, *database_changed* of
-    how the database does from now on; neither may block.
+    *drop_connections* is told of endpoints that are gone or have moved; it must not block.
     """
     memory = Memory(
         endpoints=await store.endpoints.all(),
@@ -342,5 +354,4 @@ async def open_house(
         memory,
         world=world or World(),
         drop_connections=drop_connections,
-        database_changed=database_changed,
     )

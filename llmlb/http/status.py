@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import trio
 from quart import Blueprint
 from quart.typing import ResponseReturnValue
 
-from llmlb.errors import ShuttingDown
+from llmlb.errors import ShuttingDown, StoreUnavailable
 from llmlb.house import House
-from llmlb.store.health import Condition
+from llmlb.store.faults import RETRY_AFTER_S
 
 
 def status(house: Callable[[], House]) -> Blueprint:
@@ -27,21 +26,15 @@ def status(house: Callable[[], House]) -> Blueprint:
         current = house()
         if not current.open:
             raise ShuttingDown("The balancer is draining.", retry_after_s=5)
-        # It is still ready without its database: requests are served as before, and there is
-        # no second balancer that an orchestrator could send them to instead. Nothing is asked
-        # of the database here, so that a disk that hangs does not hang this.
+        # Nothing is asked of the database here, so that a disk that hangs does not hang this.
         condition = current.store.health.condition
-        return {
-            "status": "ready" if condition.well else "degraded",
-            "database": _database_json(condition),
-        }
+        if not condition.well:
+            for_s = int(trio.current_time() - condition.since_s)
+            raise StoreUnavailable(
+                f"The database is not available for {for_s} s ({condition.reason}). Requests are "
+                "served; changes are refused, and statistics wait.",
+                retry_after_s=RETRY_AFTER_S,
+            )
+        return {"status": "ready"}
 
     return routes
-
-
-def _database_json(condition: Condition) -> dict[str, Any]:
-    return {
-        "status": "ok" if condition.well else "unavailable",
-        "reason": condition.reason,
-        "for_s": None if condition.well else int(trio.current_time() - condition.since_s),
-    }

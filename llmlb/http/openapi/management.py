@@ -206,9 +206,10 @@ PROCESS: tuple[Route, ...] = (
     _process(
         "/ready",
         "ready",
-        "Are requests welcome, and what is unwell",
+        "Are requests welcome, and does the database take writes",
         json_content(ReadyShown),
         ShuttingDown,
+        StoreUnavailable,
     ),
     _process("/openapi.json", "openapi", "This description", json_content(_DOCUMENT)),
 )

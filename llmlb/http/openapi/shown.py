@@ -209,18 +209,7 @@ class HealthShown(Shown):
     status: Literal["ok"]
 
 
-class DatabaseShown(Shown):
-    """How the database does."""
-
-    status: Literal["ok", "unavailable"]
-    reason: str | None
-    """Why it is unavailable; null while it is not."""
-    for_s: int | None
-    """Seconds for which it has been unavailable; null while it is not."""
-
-
 class ReadyShown(Shown):
-    """Requests are welcome; `degraded` while changes cannot be kept."""
+    """Requests are welcome."""
 
-    status: Literal["ready", "degraded"]
-    database: DatabaseShown
+    status: Literal["ready"]
