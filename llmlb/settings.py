@@ -77,7 +77,15 @@ class Settings(BaseSettings):
     spool_bytes: int = Field(4096 * MIB, ge=1024)
     """Of bodies on disk, all together."""
     spool_dir: Path | None = Field(None)
+    header_timeout_s: float = Field(30.0, gt=0, le=3600)
+    """For the head of a request, from its first byte on."""
+    idle_timeout_s: float = Field(75.0, gt=0, le=86_400)
+    """For the next request to begin."""
     body_timeout_s: float = Field(300.0, gt=0, le=86_400)
+    body_progress_timeout_s: float = Field(30.0, gt=0, le=86_400)
+    """For each KiB of a body."""
+    write_timeout_s: float = Field(60.0, gt=0, le=86_400)
+    """For a client to take 64 KiB of its answer, or what there is of it."""
     drain_timeout_s: float = Field(30.0, ge=0, le=3600)
 
     connect_timeout_s: float = Field(5.0, gt=0, le=300)

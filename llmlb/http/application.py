@@ -156,6 +156,7 @@ class LlmlbApp(QuartTrio):
             spool,
             max_body_bytes=settings.max_body_bytes,
             max_upload_bytes=settings.max_upload_bytes,
+            progress_timeout_s=settings.body_progress_timeout_s,
         )
         async with AsyncExitStack() as held:
             store = await open_store(

@@ -11,6 +11,7 @@ import structlog
 import trio
 from hypercorn.typing import (
     ASGIReceiveCallable,
+    ASGIReceiveEvent,
     ASGISendCallable,
     ASGISendEvent,
     HTTPScope,
@@ -20,10 +21,12 @@ from quart.wrappers import Request
 from quart_trio.asgi import TrioASGIHTTPConnection, TrioASGILifespan
 from quart_trio.wrappers import TrioRequest
 
-from llmlb.errors import LbError
+from llmlb.errors import LbError, RequestTimedOut
 from llmlb.http.downstream import Downstream, Head, PeerGone
 from llmlb.http.inbound import headers_of
+from llmlb.http.intake.pace import Pace
 from llmlb.http.intake.reception import Intake
+from llmlb.http.policy import has_two_lengths
 from llmlb.http.request_body import RequestBody
 
 if TYPE_CHECKING:
@@ -35,8 +38,6 @@ LINGER_LIMIT_S = 5.0
 """So long the rest of a body may take that nobody waits for."""
 
 _ASCII = bytes(range(128))
-
-_TWO_LENGTHS = {b"content-length", b"transfer-encoding"}
 
 
 class AsgiDownstream:
@@ -113,7 +114,7 @@ class HttpConnection(TrioASGIHTTPConnection):
 
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         async def send_last_after_body(message: ASGISendEvent) -> None:
-            if message["type"] == "http.response.start" and self._is_last():
+            if message["type"] == "http.response.start" and self._is_last(message["status"]):
                 message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
             if message["type"] == "http.response.body" and not message.get("more_body", False):
                 await self._linger()
@@ -126,16 +127,17 @@ class HttpConnection(TrioASGIHTTPConnection):
         finally:
             self._give_back()
 
-    def _is_last(self) -> bool:
-        """Whether the connection has to say that it closes, before a stop cuts it off.
+    def _is_last(self, status: int) -> bool:
+        """Whether the answer has to say that the connection closes with it.
 
-        A client that sent its next request at that moment could not tell what became of it. And
-        after a request of two lengths nobody can tell where the next one begins (RFC 9112 §6.1).
+        Before a stop cuts it off, for a client that sent its next request at that moment could
+        not tell what became of it; after a body that has not come; and where it is not sure at
+        which byte the next request begins.
         """
         if self.scope["http_version"] not in ("1.0", "1.1"):
             return False
-        names = {name.lower() for name, _ in self.scope["headers"]}
-        return self.app.draining or names >= _TWO_LENGTHS
+        names = {name.decode("latin-1") for name, _ in self.scope["headers"]}
+        return self.app.draining or status == RequestTimedOut.status or has_two_lengths(names)
 
     async def _linger(self) -> None:
         """Let a body come to its end that was answered before, without keeping it.
@@ -155,12 +157,15 @@ class HttpConnection(TrioASGIHTTPConnection):
         self, nursery: trio.Nursery, request: Request, receive: ASGIReceiveCallable
     ) -> None:
         body = cast("RequestBody", request.body)
+        pace: Pace | None = None
         try:
-            self._intake = self.app.reception.intake_for(request.path, headers_of(request))
+            reception = self.app.reception
+            self._intake = reception.intake_for(request.path, headers_of(request))
+            pace = reception.pace()
         except LbError as refusal:
             body.refuse(refusal)
         while True:
-            message = await receive()
+            message = await self._next(receive, body, pace)
             if message["type"] == "http.disconnect":
                 break
             if message["type"] == "http.request":
@@ -175,6 +180,21 @@ class HttpConnection(TrioASGIHTTPConnection):
         # neither close the connection nor make it ready for the next request
         if not self._ending:
             nursery.cancel_scope.cancel()
+
+    async def _next(
+        self, receive: ASGIReceiveCallable, body: RequestBody, pace: Pace | None
+    ) -> ASGIReceiveEvent:
+        """What the client says next; a body that comes too slowly is refused meanwhile."""
+        if pace is None or body.settled or self._answered:
+            return await receive()
+        asked_at_s = trio.current_time()
+        with trio.move_on_after(pace.left_s):
+            message = await receive()
+            n_bytes = len(message.get("body", b"")) if message["type"] == "http.request" else 0
+            pace.came(n_bytes, trio.current_time() - asked_at_s)
+            return message
+        body.refuse(RequestTimedOut("The body of the request comes too slowly."))
+        return await receive()
 
     async def _take_in(self, body: RequestBody, data: bytes, more: bool) -> None:  # noqa: FBT001
         """One more piece; the next one is not asked for before this one has its place."""

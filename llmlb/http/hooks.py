@@ -23,7 +23,7 @@ from llmlb.http.anthropic.errors import error_body as messages_error_body
 from llmlb.http.downstream import Headers
 from llmlb.http.inbound import headers_of
 from llmlb.http.policy import (
-    refuse_large_headers,
+    refuse_large_head,
     refuse_loops,
     refuse_strangers,
     refuse_two_lengths,
@@ -44,11 +44,12 @@ def install_hooks(app: Quart, instance_id: str) -> None:
         asked = _asked()
         headers = headers_of(asked)
         g.request_id = request_id_of(headers)
-        refuse_large_headers(headers)
+        scope = asked.scope
+        refuse_large_head(scope["raw_path"] + b"?" + scope["query_string"], scope["headers"])
         refuse_two_lengths(headers)
         if asked.path in OPEN_TO_ALL:
             return
-        local, peer = asked.scope.get("server"), asked.scope.get("client")
+        local, peer = scope.get("server"), scope.get("client")
         refuse_strangers(local[0] if local else None, peer[0] if peer else None, headers)
         refuse_loops(headers, instance_id)
 

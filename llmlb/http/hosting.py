@@ -7,19 +7,20 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import structlog
 import trio
 from hypercorn.config import Config
-from hypercorn.trio import serve as hypercorn_serve
 
 from llmlb.errors import StartupError
 from llmlb.http.application import CLOSING_LIMIT_S, LlmlbApp, create_app
 from llmlb.http.heap import give_back_large_blocks
 from llmlb.http.logs import configure_logging
-from llmlb.http.policy import HEADER_BLOCK_LIMIT_BYTES, is_loopback
+from llmlb.http.policy import is_loopback
+from llmlb.http.wire.connection import Limits
+from llmlb.http.wire.serving import serve
 from llmlb.settings import Settings
 
 log = structlog.get_logger()
@@ -74,13 +75,16 @@ async def _serve(app: LlmlbApp, settings: Settings, listener: socket.socket) -> 
         )
     log.info("starting", url=f"http://{f'[{host}]' if ':' in host else host}:{port}")
     config = Config()
-    config.bind = [f"fd://{listener.detach()}"]  # hypercorn closes it from here on
     config.accesslog = None
     config.errorlog = "-" if settings.log_level == "debug" else None
     config.graceful_timeout = GRACEFUL_S
-    config.h11_max_incomplete_size = HEADER_BLOCK_LIMIT_BYTES
     config.include_server_header = False
     config.startup_timeout = config.shutdown_timeout = 600
+    limits = Limits(
+        header_s=settings.header_timeout_s,
+        idle_s=settings.idle_timeout_s,
+        write_s=settings.write_timeout_s,
+    )
     stopping = trio.Event()
 
     # Open until the very end: a signal that nobody receives would kill us before the flush.
@@ -91,27 +95,17 @@ async def _serve(app: LlmlbApp, settings: Settings, listener: socket.socket) -> 
             await _until_drained(app, received, settings.drain_timeout_s)
             stopping.set()
 
-        await _serve_until(stop, app, config, stopping)
-
-
-async def _serve_until(
-    stop: Callable[[], Awaitable[None]], app: LlmlbApp, config: Config, stopping: trio.Event
-) -> None:
-    async with trio.open_nursery() as nursery:
-
-        async def serve() -> None:
-            await hypercorn_serve(app, config, shutdown_trigger=stop)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_leave_stuck_clients, app, stopping)
+            await serve(app, config, listener, limits, until=stop)
             nursery.cancel_scope.cancel()
-
-        nursery.start_soon(_leave_stuck_clients, app, stopping)
-        nursery.start_soon(serve)
 
 
 async def _leave_stuck_clients(app: LlmlbApp, stopping: trio.Event) -> None:
-    """End the process when hypercorn cannot.
+    """End the process when the server cannot.
 
     It writes to clients in a shielded scope, so one that neither reads nor closes would hold
-    up the shutdown for ever. All that matters is written first.
+    up the shutdown for as long as it may. All that matters is written first.
     """
     await stopping.wait()
     await trio.sleep(GRACEFUL_S + 1)

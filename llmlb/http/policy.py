@@ -6,7 +6,7 @@ import ipaddress
 import math
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from urllib.parse import urlsplit
 
 from llmlb.errors import HeadersTooLarge, InvalidRequest, LoopDetected, SetupRequired
@@ -29,18 +29,28 @@ def request_id_of(headers: Mapping[str, str]) -> str:
     return given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
 
 
-def refuse_large_headers(headers: Mapping[str, str]) -> None:
-    """Raise HeadersTooLarge for more than 32 KiB of them, on the wire."""
-    size_bytes = sum(len(name) + len(value) + len(": \r\n") for name, value in headers.items())
+def refuse_large_head(target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Raise HeadersTooLarge for a target and headers of more than 32 KiB, on the wire.
+
+    *headers* are as they were sent: each time that a name is repeated, it counts again.
+    """
+    size_bytes = len(target) + sum(
+        len(name) + len(value) + len(": \r\n") for name, value in headers
+    )
     if size_bytes > HEADER_BLOCK_LIMIT_BYTES:
         raise HeadersTooLarge(
-            f"The request's headers are larger than {HEADER_BLOCK_LIMIT_BYTES} bytes."
+            f"The request's target and headers are larger than {HEADER_BLOCK_LIMIT_BYTES} bytes."
         )
 
 
+def has_two_lengths(names: Collection[str]) -> bool:
+    """Whether headers of these names tell the body's length in two ways: a smuggler's trick."""
+    return "content-length" in names and "transfer-encoding" in names
+
+
 def refuse_two_lengths(headers: Mapping[str, str]) -> None:
-    """Raise InvalidRequest if the body's length is told in two ways: a smuggler's trick."""
-    if "content-length" in headers and "transfer-encoding" in headers:
+    """Raise InvalidRequest if the body's length is told in two ways."""
+    if has_two_lengths(headers):
         raise InvalidRequest("A request has either Content-Length or Transfer-Encoding, not both.")
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from llmlb.errors import HeadersTooLarge, InvalidRequest, LoopDetected, SetupRequired
 from llmlb.http.policy import (
-    refuse_large_headers,
+    refuse_large_head,
     refuse_loops,
     refuse_strangers,
     refuse_two_lengths,
@@ -77,12 +77,18 @@ def test_whoever_was_forwarded_is_a_stranger(header: str) -> None:
         refuse_strangers(LOCAL, LOCAL, {header: ""})
 
 
-def test_headers_may_take_32_kib_and_no_more() -> None:
-    refuse_large_headers({"x-a": "x" * (32 * 1024 - len("x-a: \r\n"))})
-    with pytest.raises(HeadersTooLarge):
-        refuse_large_headers({"x-a": "x" * (32 * 1024 - len("x-a: \r\n") + 1)})
-    with pytest.raises(HeadersTooLarge):
-        refuse_large_headers({f"x-{i}": "x" * 100 for i in range(400)})
+def test_a_head_may_take_32_kib_and_no_more() -> None:
+    room = 32 * 1024 - len("/x-a: \r\n")
+    refuse_large_head(b"/", [(b"x-a", b"x" * room)])
+    for target, headers in [
+        (b"/", [(b"x-a", b"x" * (room + 1))]),
+        (b"/" * (32 * 1024 + 1), []),
+        (b"/x", [(b"x-a", b"x" * room)]),
+        (b"/", [(f"x-{i}".encode(), b"x" * 100) for i in range(400)]),
+        (b"/", [(b"x-a-name-of-some-length", b"x")] * 1200),
+    ]:
+        with pytest.raises(HeadersTooLarge):
+            refuse_large_head(target, headers)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from llmlb.http.bodies import BodyBudget
 from llmlb.http.intake.form import Form
 from llmlb.http.intake.inflate import Inflater, encoding_of
 from llmlb.http.intake.limit import Allowance
+from llmlb.http.intake.pace import Pace
 from llmlb.http.intake.spool import Spool
 from llmlb.http.intake.taking_apart import FormIntake
 from llmlb.http.intake.whole import WaitingBody, WholeIntake
@@ -52,6 +53,11 @@ class Reception:
     spool: Spool
     max_body_bytes: int
     max_upload_bytes: int
+    progress_timeout_s: float
+
+    def pace(self) -> Pace:
+        """How quickly a body has to come in."""
+        return Pace(self.progress_timeout_s)
 
     def intake_for(self, path: str, headers: Mapping[str, str]) -> Intake:
         """Where the body of a request to *path* goes.

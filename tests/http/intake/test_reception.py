@@ -33,6 +33,7 @@ def reception(tmp_path: Path) -> Reception:
         Spool(tmp_path, 10_000_000, run_inline),
         max_body_bytes=2_000_000,
         max_upload_bytes=3_000_000,
+        progress_timeout_s=30,
     )
 
 

@@ -1,0 +1,187 @@
+"""One client's connection: how long it may take over what, and how it ends."""
+
+from __future__ import annotations
+
+import math
+import struct
+from contextlib import suppress
+from dataclasses import dataclass
+from socket import SO_LINGER, SOL_SOCKET
+
+import trio
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import AppWrapper, ConnectionState
+
+from llmlb.http.wire.http1 import Http1
+
+READ_BYTES = 64 * 1024
+
+WRITTEN_BYTES = 64 * 1024
+"""A client has to take so much, or all that there is, within `Limits.write_s`."""
+
+GOODBYE_S = 2.0
+"""So long a client that has its last answer may go on sending: to close with bytes unread would
+reset the connection, and the answer would be lost."""
+
+_RESET_AT_CLOSE = struct.pack("ii", 1, 0)
+
+Address = tuple[str, int]
+_BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a client may take, in seconds."""
+
+    header_s: float
+    """For the head of a request, from its first byte on; for the first one from the connection."""
+    idle_s: float
+    """Until the next request begins."""
+    write_s: float
+    """To take 64 KiB of its answer, or what there is of it."""
+
+
+class Connection:
+    """Owns one connection: reads it, writes to it, and closes it in the end."""
+
+    def __init__(
+        self,
+        app: AppWrapper,
+        config: Config,
+        context: WorkerContext,
+        stream: trio.abc.HalfCloseableStream,
+        limits: Limits,
+        *,
+        client: Address | None,
+        server: Address | None,
+    ) -> None:
+        self._context, self._stream, self._limits = context, stream, limits
+        self._tasks = TaskGroup()
+        self._http = Http1(
+            app,
+            config,
+            context,
+            self._tasks,
+            ConnectionState({}),
+            False,  # noqa: FBT003 - no TLS
+            client,
+            server,
+            self._hear,
+        )
+        self._writing = trio.Lock()
+        self._recycled = trio.Event()
+        self._reading, self._clock = trio.CancelScope(), trio.CancelScope()
+        self._expecting = True
+        """Whether the head of a request is to come."""
+        self._begun = False
+        """Whether some of it has come."""
+        self._ended = False
+
+    async def run(self) -> None:
+        """Serve the connection to its end, and close it."""
+        try:
+            async with self._tasks:
+                self._clock.deadline = trio.current_time() + self._limits.header_s
+                self._tasks.spawn(self._watch_the_clock)
+                with self._reading:
+                    await self._read()
+                self._ended = True
+                self._clock.cancel()
+                await self._http.handle(Closed())
+        finally:
+            await trio.aclose_forcefully(self._stream)
+
+    # -- from the client
+
+    async def _read(self) -> None:
+        """Until the client has no more to say, or is not listened to any longer."""
+        while True:
+            try:
+                data = bytes(await self._stream.receive_some(READ_BYTES))
+            except _BROKEN:
+                return
+            if not self._ended:
+                self._note_a_beginning()
+                await self._http.handle(RawData(data))
+            if not data:
+                return
+            while self._http.connection.is_far_ahead and not self._ended:
+                await self._recycled.wait()
+
+    def _note_a_beginning(self) -> None:
+        if self._expecting and not self._begun:
+            self._begun = True
+            self._clock.deadline = trio.current_time() + self._limits.header_s
+
+    async def _watch_the_clock(self) -> None:
+        """End a connection whose next request does not come, or not whole, in time."""
+        with self._clock:
+            await self._context.terminated.wait()
+        if self._ended or not self._expecting:
+            return
+        if self._begun and not self._context.terminated.is_set():
+            await self._http.refuse(408, "its head did not come in time")
+        await self._end()
+
+    # -- to the client, by hypercorn's protocol
+
+    async def _hear(self, event: Event) -> None:
+        match event:
+            case RawData():
+                await self._write(event.data)
+            case Closed():
+                await self._end()
+                await self._http.handle(event)
+            case Updated():
+                self._expecting, self._begun = event.idle, False
+                self._clock.deadline = math.inf
+                if event.idle:
+                    self._expect_the_next()
+
+    def _expect_the_next(self) -> None:
+        self._begun = bool(self._http.connection.ahead_bytes)
+        limit_s = self._limits.header_s if self._begun else self._limits.idle_s
+        self._clock.deadline = trio.current_time() + limit_s
+        recycled, self._recycled = self._recycled, trio.Event()
+        recycled.set()
+
+    async def _write(self, data: bytes) -> None:
+        """Send *data*, whoever is cancelled meanwhile: half a piece would spoil what comes next.
+
+        A client that does not take it is cut off.
+        """
+        with trio.CancelScope(shield=True):
+            async with self._writing:
+                try:
+                    for at in range(0, len(data), WRITTEN_BYTES):
+                        with trio.fail_after(self._limits.write_s):
+                            await self._stream.send_all(data[at : at + WRITTEN_BYTES])
+                except trio.TooSlowError:
+                    await self._cut()
+                except _BROKEN:
+                    self._reading.cancel()
+                else:
+                    return
+        await self._http.handle(Closed())
+
+    async def _end(self) -> None:
+        """Send no more, and listen no longer than it takes to part in good order."""
+        if self._ended:
+            return
+        self._ended = True
+        self._recycled.set()
+        with trio.CancelScope(shield=True):
+            async with self._writing:
+                with suppress(*_BROKEN):
+                    await self._stream.send_eof()
+        self._reading.deadline = trio.current_time() + GOODBYE_S
+
+    async def _cut(self) -> None:
+        """Close at once: what has not been taken yet is thrown away."""
+        self._ended = True
+        if isinstance(self._stream, trio.SocketStream):
+            self._stream.setsockopt(SOL_SOCKET, SO_LINGER, _RESET_AT_CLOSE)
+        await trio.aclose_forcefully(self._stream)

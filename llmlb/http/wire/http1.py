@@ -1,0 +1,148 @@
+"""Which HTTP/1.1 requests are understood on a connection, and how the others are refused."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Any
+
+import h11
+import trio
+from hypercorn.protocol.h11 import H11Protocol
+
+from llmlb.errors import (
+    HeadersTooLarge,
+    InvalidRequest,
+    LbError,
+    NotImplementedYet,
+    RequestTimedOut,
+)
+from llmlb.http.policy import HEADER_BLOCK_LIMIT_BYTES, has_two_lengths
+from llmlb.http.render import render_error
+
+AHEAD_LIMIT_BYTES = 64 * 1024
+"""No more is read of requests that are sent before the one at hand has been answered."""
+
+_END_OF_HEAD = re.compile(rb"\n\r?\n")
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+_FOLD = re.compile(rb"\n[ \t]")
+
+_REFUSALS: dict[int, type[LbError]] = {
+    408: RequestTimedOut,
+    431: HeadersTooLarge,
+    501: NotImplementedYet,
+}
+
+
+def screen(held: bytes) -> None:
+    """Refuse the head that *held* begins with, as far as it has come.
+
+    h11 takes a line that ends in a bare LF and one that goes on in the next, which a proxy in
+    front may have read in another way; and it measures only a head that comes in pieces. Raises
+    h11.RemoteProtocolError.
+    """
+    found = _END_OF_HEAD.search(held)
+    head = held[: found.end()] if found else held
+    if len(head) > HEADER_BLOCK_LIMIT_BYTES:
+        raise h11.RemoteProtocolError(
+            f"the request's line and headers are larger than {HEADER_BLOCK_LIMIT_BYTES} bytes",
+            error_status_hint=431,
+        )
+    if _BARE_LF.search(head):
+        raise h11.RemoteProtocolError("a line of the head does not end in CR LF")
+    if _FOLD.search(head):
+        raise h11.RemoteProtocolError("a header goes on in a second line")
+
+
+class StrictConnection(h11.Connection):
+    """h11's side of a server, which takes fewer requests, and never asks its caller to wait."""
+
+    def __init__(self) -> None:
+        super().__init__(h11.SERVER, max_incomplete_event_size=HEADER_BLOCK_LIMIT_BYTES)
+        self.said = ""
+        """Why the latest request was refused."""
+
+    @property
+    def ahead_bytes(self) -> int:
+        """So much has come that belongs to no request yet, or to the next one."""
+        return len(self.trailing_data[0])
+
+    @property
+    def is_far_ahead(self) -> bool:
+        """Whether more has come of requests whose turn it is not than is kept for them."""
+        return self.their_state is h11.DONE and self.ahead_bytes > AHEAD_LIMIT_BYTES
+
+    def next_event(self) -> Any:  # noqa: ANN401 - as h11 has it
+        """What has come next. Raises h11.RemoteProtocolError for what is refused."""
+        try:
+            if self.their_state is h11.IDLE:
+                screen(self.trailing_data[0])
+            event = super().next_event()
+            if isinstance(event, h11.Request):
+                _refuse(event)
+        except h11.RemoteProtocolError as error:
+            self.said = str(error)
+            raise
+        # The next request is looked at when this one is over; until then its bytes stay here.
+        return h11.NEED_DATA if event is h11.PAUSED else event
+
+
+def _refuse(request: h11.Request) -> None:
+    """Raise h11.RemoteProtocolError for a request that h11 takes, and that is not taken here."""
+    if request.http_version not in (b"1.0", b"1.1"):
+        version = request.http_version.decode()
+        raise h11.RemoteProtocolError(f"HTTP/{version} is not spoken here, only HTTP/1.1")
+    if has_two_lengths({name.decode("latin-1") for name, _ in request.headers}):
+        raise h11.RemoteProtocolError("there are both Content-Length and Transfer-Encoding")
+
+
+class Http1(H11Protocol):
+    """hypercorn's HTTP/1.1, without a way to any other protocol, and with errors in our shape."""
+
+    connection: StrictConnection
+
+    def __init__(self, *args: Any) -> None:  # noqa: ANN401 - hypercorn's business
+        super().__init__(*args)
+        self.connection = StrictConnection()
+        self._turn = trio.Lock()
+
+    async def refuse(self, status: int, said: str) -> None:
+        """Answer a request that has not come whole, if nothing has been answered yet."""
+        self.connection.said = said
+        if self.connection.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            await self._send_error_response(status)
+
+    async def _handle_events(self) -> None:
+        async with self._turn:  # the next request is looked at by another task than new bytes
+            await super()._handle_events()
+
+    async def _maybe_recycle(self) -> None:
+        await super()._maybe_recycle()
+        if self.connection.our_state is h11.IDLE and self.connection.ahead_bytes:
+            self.task_group.spawn(self._handle_events)
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """Leave the request what it is: hypercorn would turn to HTTP/2."""
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        """Pass over `Upgrade`, as a server may: there is nothing here to upgrade to."""
+        headers = [(name, value) for name, value in request.headers if name != b"upgrade"]
+        if len(headers) < len(request.headers):
+            request = h11.Request(
+                method=request.method,
+                target=request.target,
+                headers=headers,
+                http_version=request.http_version,
+            )
+        await super()._create_stream(request)
+
+    async def _send_error_response(self, status_code: int) -> None:
+        said = self.connection.said
+        error = _REFUSALS.get(status_code, InvalidRequest)(f"The request is refused: {said}.")
+        ours = (("x-request-id", uuid.uuid4().hex), ("connection", "close"))
+        head, body = render_error(error, ours)
+        own = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in head.headers]
+        headers = [*own, *self.config.response_headers("h11")]
+        await self._send_h11_event(h11.Response(status_code=head.status, headers=headers))
+        await self._send_h11_event(h11.Data(data=body))
+        await self._send_h11_event(h11.EndOfMessage())
