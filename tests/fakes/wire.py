@@ -1,0 +1,116 @@
+"""A client of `llmlb serve` that a test plays byte by byte, in virtual time."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import h11
+import trio
+import trio.testing
+from hypercorn.config import Config
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ASGIFramework
+from hypercorn.utils import wrap_app
+
+from llmlb.http.wire.connection import Connection, Limits
+from tests.fakes.asgi import LOOPBACK
+
+LIMITS = Limits(header_s=10, idle_s=20, write_s=30)
+
+
+class Client:
+    """One connection to *app*; what it receives is noted as it comes, if it reads at all."""
+
+    def __init__(
+        self,
+        app: ASGIFramework,
+        nursery: trio.Nursery,
+        *,
+        reads: bool = True,
+        limits: Limits = LIMITS,
+    ) -> None:
+        """Without *reads* it takes nothing by itself, and nothing is kept for it on the way."""
+        pair = trio.testing.memory_stream_pair if reads else trio.testing.lockstep_stream_pair
+        self.stream, its_end = pair()
+        config = Config()
+        config.include_date_header = config.include_server_header = False
+        self.context = WorkerContext(None)
+        self.connection = Connection(
+            wrap_app(app, 0, "asgi"), config, self.context, its_end, limits, **LOOPBACK
+        )
+        self.received = bytearray()
+        self.closed_at_s: float | None = None
+        """When the balancer said that nothing more comes."""
+        self.over = trio.Event()
+        """The balancer has no more to do with it."""
+        nursery.start_soon(self._serve)
+        if reads:
+            nursery.start_soon(self._read)
+
+    async def send(self, data: bytes) -> None:
+        """Send *data*, and let it have its effect."""
+        await self.stream.send_all(data)
+        await trio.testing.wait_all_tasks_blocked()
+
+    async def leave(self) -> None:
+        """Close, and let it have its effect."""
+        await self.stream.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+
+    def answers(self, *methods: str) -> list[Answered]:
+        """The answers received, all of them whole; *methods* were asked by, else GET."""
+        parser, found = h11.Connection(h11.CLIENT), []
+        parser.receive_data(bytes(self.received))
+        for method in [*methods, *["GET"] * 100][:100]:
+            if not parser.trailing_data[0]:
+                break
+            parser.send(h11.Request(method=method, target="/", headers=[("host", "x")]))
+            parser.send(h11.EndOfMessage())
+            found.append(_answered(parser))
+            if parser.our_state is not h11.DONE:
+                break
+            parser.start_next_cycle()
+        assert not parser.trailing_data[0], "nothing comes after the last answer"
+        return found
+
+    async def _serve(self) -> None:
+        await self.connection.run()
+        self.over.set()
+
+    async def _read(self) -> None:
+        try:
+            while data := await self.stream.receive_some():
+                self.received += data
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return  # it has left by itself
+        self.closed_at_s = trio.current_time()
+
+
+class Answered:
+    """One whole answer."""
+
+    def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.status, self.headers, self.body = status, headers, body
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The OpenAI error that it is."""
+        assert self.status >= 400, self.body
+        assert self.headers["content-type"] == "application/json"
+        assert self.headers["x-request-id"]
+        error: dict[str, Any] = json.loads(self.body)["error"]
+        assert error.keys() == {"message", "type", "param", "code"}
+        return error
+
+
+def _answered(parser: h11.Connection) -> Answered:
+    while isinstance(head := parser.next_event(), h11.InformationalResponse):
+        pass
+    assert isinstance(head, h11.Response), head
+    body = b""
+    while isinstance(event := parser.next_event(), h11.Data):
+        body += event.data
+    assert isinstance(event, h11.EndOfMessage), event
+    headers = {name.decode(): value.decode() for name, value in head.headers}
+    return Answered(head.status_code, headers, body)
