@@ -24,6 +24,15 @@ FLOOD_EVENT = (
 )
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A POST, exactly as it was received."""
+
+    line: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
 @dataclass
 class Seen:
     """What happened to one inference call, in monotonic seconds."""
@@ -42,6 +51,9 @@ class Stub(LocalServer):
     def __init__(self) -> None:
         super().__init__(_Handler)
         self.calls: list[Seen] = []
+        self.posts: list[Asked] = []
+        self.lines: list[str] = []
+        """The first line of each request, whatever it was."""
 
     def call(self, model: str) -> Seen:
         """The newest call of *model*."""
@@ -59,6 +71,11 @@ def event(text: str, finish: str | None = None) -> bytes:
 class _Handler(Answering):
     server: Stub
 
+    def parse_request(self) -> bool:
+        taken = super().parse_request()
+        self.server.lines.append(self.requestline)
+        return taken
+
     def do_GET(self) -> None:  # noqa: N802 - as http.server calls it
         if self.path == "/v1/models":
             self.list_models(MODELS)
@@ -66,7 +83,9 @@ class _Handler(Answering):
             self.not_here()
 
     def do_POST(self) -> None:  # noqa: N802 - as http.server calls it
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        raw = self.rfile.read(int(self.headers["content-length"]))
+        self.server.posts.append(Asked(self.requestline, self.headers.items(), raw))
+        body = json.loads(raw)
         if "model" not in body:
             self.not_here()
             return

@@ -62,7 +62,7 @@ def test_a_body_that_comes_after_its_answer_leaves_the_connection_usable(
     with connect(behind) as client:
         for _ in range(3):
             client.sendall(head)
-            assert _read_all(client, b"There is no route").startswith(b"HTTP/1.1 404")
+            assert read_until(client, b"There is no route").startswith(b"HTTP/1.1 404")
             client.sendall(b"x" * 100_000)
 
 
@@ -104,12 +104,12 @@ def test_a_client_in_line_that_leaves_gives_up_its_place(behind: Balancer, stub:
         with connect(behind) as second:
             second.sendall(request_bytes("hold", stream=False))
             time.sleep(0.1)
-        assert b"done" in _read_all(first, b"done")
+        assert b"done" in read_until(first, b"done")
     time.sleep(0.3)
     assert len(stub.calls) == 1  # the one that left was never sent
 
 
-def _read_all(sock: socket.socket, until: bytes) -> bytes:
+def read_until(sock: socket.socket, until: bytes) -> bytes:
     held = b""
     while until not in held and (data := sock.recv(65536)):
         held += data
@@ -239,7 +239,7 @@ def test_running_requests_are_finished_before_the_balancer_stops(
         )
         assert (late.status_code, late.json()["error"]["code"]) == (503, "shutting_down")
         assert "retry-after" in late.headers
-        assert b"done" in _read_all(client, b"done")
+        assert b"done" in read_until(client, b"done")
         assert stopping.result() == 0
 
 

@@ -32,6 +32,7 @@ class Client:
     ) -> None:
         """Without *reads* it takes nothing by itself, and nothing is kept for it on the way."""
         pair = trio.testing.memory_stream_pair if reads else trio.testing.lockstep_stream_pair
+        self.stream: trio.StapledStream[Any, Any]
         self.stream, its_end = pair()
         config = Config()
         config.include_date_header = config.include_server_header = False
@@ -59,20 +60,8 @@ class Client:
         await trio.testing.wait_all_tasks_blocked()
 
     def answers(self, *methods: str) -> list[Answered]:
-        """The answers received, all of them whole; *methods* were asked by, else GET."""
-        parser, found = h11.Connection(h11.CLIENT), []
-        parser.receive_data(bytes(self.received))
-        for method in [*methods, *["GET"] * 100][:100]:
-            if not parser.trailing_data[0]:
-                break
-            parser.send(h11.Request(method=method, target="/", headers=[("host", "x")]))
-            parser.send(h11.EndOfMessage())
-            found.append(_answered(parser))
-            if parser.our_state is not h11.DONE:
-                break
-            parser.start_next_cycle()
-        assert not parser.trailing_data[0], "nothing comes after the last answer"
-        return found
+        """See `answers_in`."""
+        return answers_in(bytes(self.received), *methods)
 
     async def _serve(self) -> None:
         await self.connection.run()
@@ -102,6 +91,23 @@ class Answered:
         error: dict[str, Any] = json.loads(self.body)["error"]
         assert error.keys() == {"message", "type", "param", "code"}
         return error
+
+
+def answers_in(received: bytes, *methods: str) -> list[Answered]:
+    """The answers that were *received*, all of them whole; *methods* were asked by, else GET."""
+    parser, found = h11.Connection(h11.CLIENT), []
+    parser.receive_data(received)
+    for method in [*methods, *["GET"] * 100][:100]:
+        if not parser.trailing_data[0]:
+            break
+        parser.send(h11.Request(method=method, target="/", headers=[("host", "x")]))
+        parser.send(h11.EndOfMessage())
+        found.append(_answered(parser))
+        if parser.our_state is not h11.DONE:
+            break
+        parser.start_next_cycle()
+    assert not parser.trailing_data[0], "nothing comes after the last answer"
+    return found
 
 
 def _answered(parser: h11.Connection) -> Answered:

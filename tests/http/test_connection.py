@@ -281,6 +281,19 @@ async def test_what_is_refused_ends_its_connection(served: Served, nursery: trio
     assert len(client.answers("POST")) == 2
 
 
+async def test_what_comes_behind_the_last_request_is_passed_over(
+    served: Served, nursery: trio.Nursery
+) -> None:
+    await served.scene.endpoint("a")
+    served.scene.on("a", replies(json_answer(completion()), after_s=2))
+    client = Client(served.app, nursery)
+    await client.send(post(chat(), more="connection: close\r\n") + HEALTH + b"garbage")
+    await trio.sleep(3)
+
+    assert [answer.status for answer in client.answers("POST")] == [200]
+    assert client.closed_at_s == 2
+
+
 async def test_a_client_that_ends_in_the_middle_of_its_body(
     served: Served, nursery: trio.Nursery
 ) -> None:

@@ -70,13 +70,16 @@ class StrictConnection(h11.Connection):
     @property
     def is_far_ahead(self) -> bool:
         """Whether more has come of requests whose turn it is not than is kept for them."""
-        return self.their_state is h11.DONE and self.ahead_bytes > AHEAD_LIMIT_BYTES
+        read_whole = self.their_state in (h11.DONE, h11.MUST_CLOSE)
+        return read_whole and self.ahead_bytes > AHEAD_LIMIT_BYTES
 
     def next_event(self) -> Any:  # noqa: ANN401 - as h11 has it
         """What has come next. Raises h11.RemoteProtocolError for what is refused."""
         try:
             if self.their_state is h11.IDLE:
                 screen(self.trailing_data[0])
+            elif self.their_state is h11.MUST_CLOSE and self.ahead_bytes:
+                return h11.NEED_DATA  # behind its last request: that is answered, this passed over
             event = super().next_event()
             if isinstance(event, h11.Request):
                 _refuse(event)
