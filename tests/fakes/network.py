@@ -77,6 +77,8 @@ class MemoryNetwork(httpcore.AsyncNetworkBackend):
         self.refuse: BaseException | None = None
         """What the next connects fail with."""
         self.connect_delay_s = 0.0
+        self.in_step = False
+        """Whether a side takes what the client writes only as it reads it."""
         self.asked: list[tuple[str, int]] = []
 
     async def connect_tcp(
@@ -98,7 +100,10 @@ class MemoryNetwork(httpcore.AsyncNetworkBackend):
             # httpcore's pool keeps only the context, not the cause.
             failure.__context__ = refusal
             raise failure
-        client, server = trio.testing.memory_stream_pair()
+        pair = (
+            trio.testing.lockstep_stream_pair if self.in_step else trio.testing.memory_stream_pair
+        )
+        client, server = pair()
         side = ServerSide(server)
         self.connections.append(side)
         self._nursery.start_soon(self._serve, side, serve)

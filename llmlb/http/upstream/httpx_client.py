@@ -140,8 +140,8 @@ class HttpxUpstreamClient:
         body: bytes | Payload | None,
     ) -> _Answer:
         attempt = Attempt()
-        content = body if body is None or isinstance(body, bytes) else _Pieces(body)
-        if isinstance(content, _Pieces):
+        content = None if body is None else _Pieces(body)
+        if content is not None:
             headers = [*headers, (b"content-length", str(content.size_bytes).encode())]
         try:
             # Not client.build_request: it adds httpx's own user-agent, accept and connection.
@@ -153,11 +153,13 @@ class HttpxUpstreamClient:
                 extensions={"timeout": {"connect": self._connect_timeout_s}, ATTEMPT: attempt},
             )
             # The explicit Auth keeps httpx from making one of `user:password@` in the URL.
+            if content is not None:
+                request.stream = content  # for httpx has put a generator of its own round it
             response = await connections.client.send(request, stream=True, auth=httpx.Auth())
         except LIBRARY_ERRORS as error:
             raise fault_before_head(error, attempt, self._connect_timeout_s) from None
         finally:
-            if isinstance(content, _Pieces):
+            if content is not None:
                 await content.aclose()
         return _Answer(response, attempt)
 
@@ -167,16 +169,19 @@ class HttpxUpstreamClient:
             await connections.client.aclose()
 
 
-class _Pieces:
-    """A payload as httpx wants it: to be iterated anew each time it is sent."""
+class _Pieces(httpx.AsyncByteStream):
+    """A body as httpx wants it: to be iterated anew each time it is sent.
 
-    def __init__(self, payload: Payload) -> None:
-        self._payload = payload
-        self.size_bytes = payload.size_bytes
+    Whoever iterates it may leave it half way, when a call is cancelled whose body is being sent.
+    """
+
+    def __init__(self, body: bytes | Payload) -> None:
+        self._body = body
+        self.size_bytes = len(body) if isinstance(body, bytes) else body.size_bytes
         self._begun: list[AsyncIterator[bytes]] = []
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        pieces = self._payload.chunks()
+        pieces = _once(self._body) if isinstance(self._body, bytes) else self._body.chunks()
         self._begun.append(pieces)
         return pieces
 
@@ -185,6 +190,10 @@ class _Pieces:
         for pieces in self._begun:
             if isinstance(pieces, AsyncGenerator):
                 await pieces.aclose()
+
+
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    yield body
 
 
 class _Answer:

@@ -73,7 +73,9 @@ class Connection:
         )
         self._writing = trio.Lock()
         self._recycled = trio.Event()
-        self._reading, self._clock = trio.CancelScope(), trio.CancelScope()
+        self._clock = trio.CancelScope()
+        self._listens_until_s = math.inf
+        self._listening = trio.CancelScope()
         self._expecting = True
         """Whether the head of a request is to come."""
         self._begun = False
@@ -86,8 +88,7 @@ class Connection:
             async with self._tasks:
                 self._clock.deadline = trio.current_time() + self._limits.header_s
                 self._tasks.spawn(self._watch_the_clock)
-                with self._reading:
-                    await self._read()
+                await self._read()
                 self._ended = True
                 self._clock.cancel()
                 await self._http.handle(Closed())
@@ -97,19 +98,32 @@ class Connection:
     # -- from the client
 
     async def _read(self) -> None:
-        """Until the client has no more to say, or is not listened to any longer."""
-        while True:
-            try:
-                data = bytes(await self._stream.receive_some(READ_BYTES))
-            except _BROKEN:
-                return
+        """Until the client has no more to say, or is not listened to any longer.
+
+        hypercorn is not cancelled: half way through it would forget to tell the application.
+        """
+        data = await self._receive()
+        while data:
             if not self._ended:
                 self._note_a_beginning()
                 await self._http.handle(RawData(data))
-            if not data:
-                return
             while self._http.connection.is_far_ahead and not self._ended:
                 await self._recycled.wait()
+            data = await self._receive()
+        if not self._ended:
+            await self._http.handle(RawData(b""))
+
+    async def _receive(self) -> bytes:
+        """What comes next; nothing if that was all."""
+        with (
+            trio.CancelScope(deadline=self._listens_until_s) as self._listening,
+            suppress(*_BROKEN),
+        ):
+            return bytes(await self._stream.receive_some(READ_BYTES))
+        return b""
+
+    def _listen_for(self, limit_s: float) -> None:
+        self._listens_until_s = self._listening.deadline = trio.current_time() + limit_s
 
     def _note_a_beginning(self) -> None:
         if self._expecting and not self._begun:
@@ -162,7 +176,7 @@ class Connection:
                 except trio.TooSlowError:
                     await self._cut()
                 except _BROKEN:
-                    self._reading.cancel()
+                    self._listen_for(0)
                 else:
                     return
         await self._http.handle(Closed())
@@ -177,7 +191,7 @@ class Connection:
             async with self._writing:
                 with suppress(*_BROKEN):
                     await self._stream.send_eof()
-        self._reading.deadline = trio.current_time() + GOODBYE_S
+        self._listen_for(GOODBYE_S)
 
     async def _cut(self) -> None:
         """Close at once: what has not been taken yet is thrown away."""
