@@ -349,6 +349,39 @@ async def test_the_last_message_is_taken_whole(served: Served, path: str, body: 
     nothing_is_held(served)
 
 
+async def test_a_body_that_comes_too_slowly_is_refused_and_its_connection_closed(
+    served: Served,
+) -> None:
+    request = served.begin(served.request("POST", CHAT, None))
+    for _ in range(29):
+        request.send(b" ")
+        await trio.sleep(1)
+    assert not request.answer
+    await request.over.wait()
+
+    assert trio.current_time() == 30 + LINGER_LIMIT_S
+    assert (request.status, request.error["code"]) == (408, "request_timeout")
+    assert request.headers["connection"] == "close"
+    assert request.times[0] == 30
+    nothing_is_held(served)
+
+
+async def test_a_body_of_two_lengths_closes_its_connection(served: Served) -> None:
+    lengths = {"content-length": "2", "transfer-encoding": "chunked"}
+    reply = await served.post(CHAT, b"{}", headers=lengths)
+
+    assert (reply.status, reply.headers["connection"]) == (400, "close")
+
+
+async def test_a_repeated_header_counts_each_time(served: Served) -> None:
+    pairs = [("x-a-header-of-some-length", "x")] * 1200
+    assert sum(len(name) + len(value) + 4 for name, value in pairs) > 32 * 1024
+
+    assert (await served("GET", "/health", headers=pairs)).status == 431
+    assert (await served("GET", "/health", headers=pairs[:1000])).status == 200
+    assert (await served("GET", "/" + "x" * 33_000)).status == 431
+
+
 # -- targets of every form
 
 
