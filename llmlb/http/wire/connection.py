@@ -182,7 +182,7 @@ class Connection:
         await self._http.handle(Closed())
 
     async def _end(self) -> None:
-        """Send no more, and listen no longer than it takes to part in good order."""
+        """Send no more, and listen no longer than it takes for what was sent to arrive."""
         if self._ended:
             return
         self._ended = True
@@ -191,7 +191,7 @@ class Connection:
             async with self._writing:
                 with suppress(*_BROKEN):
                     await self._stream.send_eof()
-        self._listen_for(GOODBYE_S)
+        self._listen_for(GOODBYE_S if self._http.connection.has_unread else 0)
 
     async def _cut(self) -> None:
         """Close at once: what has not been taken yet is thrown away."""

@@ -73,6 +73,12 @@ class StrictConnection(h11.Connection):
         read_whole = self.their_state in (h11.DONE, h11.MUST_CLOSE)
         return read_whole and self.ahead_bytes > AHEAD_LIMIT_BYTES
 
+    @property
+    def has_unread(self) -> bool:
+        """Whether the client has sent what nobody will read, or may be sending it."""
+        read_whole = self.their_state in (h11.IDLE, h11.DONE, h11.MUST_CLOSE, h11.CLOSED)
+        return self.ahead_bytes > 0 or not read_whole
+
     def next_event(self) -> Any:  # noqa: ANN401 - as h11 has it
         """What has come next. Raises h11.RemoteProtocolError for what is refused."""
         try:
