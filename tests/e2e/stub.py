@@ -41,6 +41,8 @@ class Seen:
     headers: dict[str, str]
     body: dict[str, Any]
     sent_bytes: int = 0
+    received_bytes: int = 0
+    """Of an upload."""
     peer_closed_at: float | None = None
     finished: threading.Event = field(default_factory=threading.Event)
 
@@ -83,6 +85,9 @@ class _Handler(Answering):
             self.not_here()
 
     def do_POST(self) -> None:  # noqa: N802 - as http.server calls it
+        if self.headers.get("content-type", "").startswith("multipart/"):
+            self._upload()
+            return
         raw = self.rfile.read(int(self.headers["content-length"]))
         self.server.posts.append(Asked(self.requestline, self.headers.items(), raw))
         body = json.loads(raw)
@@ -99,6 +104,20 @@ class _Handler(Answering):
             self.close_connection = True
         finally:
             seen.finished.set()
+
+    def _upload(self) -> None:
+        """Take an upload slowly, at 5 MB/s, and answer nothing."""
+        seen = Seen("upload", dict(self.headers), {})
+        self.server.calls.append(seen)
+        left = int(self.headers["content-length"])
+        with suppress(OSError):
+            while left and (data := self.connection.recv(min(left, 256 * 1024))):
+                left -= len(data)
+                seen.received_bytes += len(data)
+                time.sleep(0.05)
+        seen.peer_closed_at = time.monotonic()
+        self.close_connection = True
+        seen.finished.set()
 
     # -- one way to misbehave each
 

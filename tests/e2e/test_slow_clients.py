@@ -13,6 +13,7 @@ import pytest
 from tests.e2e.fleet import Balancer, wait_for
 from tests.e2e.stub import Stub, run_stub
 from tests.e2e.test_sockets import connect, read_until, request_bytes, resident_bytes
+from tests.fakes.forms import CONTENT_TYPE, form_bytes
 from tests.fakes.wire import answers_in
 
 LIMIT_S = 0.4
@@ -163,6 +164,23 @@ def test_a_slow_reader_that_makes_progress_is_not_cut_off(behind: Balancer, stub
             time.sleep(0.1)
         assert behind.endpoints()["stub"]["inflight"] == 1
     assert stub.call("flood").finished.wait(5)
+
+
+def test_a_client_that_leaves_ends_the_upload_to_the_endpoint(behind: Balancer, stub: Stub) -> None:
+    calls, size = len(stub.calls), 60_000_000
+    form = form_bytes({"model": "quick", "file": ("a.wav", "audio/wav", bytes(size))})
+    head = (
+        f"POST /v1/audio/transcriptions HTTP/1.1\r\nhost: x\r\ncontent-type: {CONTENT_TYPE}\r\n"
+        f"content-length: {len(form)}\r\n\r\n"
+    )
+    with connect(behind) as client:
+        client.sendall(head.encode() + form)
+        wait_for(lambda: len(stub.calls) > calls, "the upload to begin")
+        seen = stub.call("upload")
+        wait_for(lambda: seen.received_bytes > 500_000, "some of the upload")
+    assert seen.finished.wait(8), "what the sockets hold is still read, and no more comes"
+    assert seen.received_bytes < size - 10_000_000
+    wait_for(lambda: behind.endpoints()["stub"]["inflight"] == 0, "the slot to be free")
 
 
 PHASES = {"prefilling": "prefill", "streaming": "drip"}
