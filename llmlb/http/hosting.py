@@ -13,6 +13,7 @@ from contextlib import suppress
 import structlog
 import trio
 from hypercorn.config import Config
+from hypercorn.trio import serve as hypercorn_serve
 
 from llmlb.errors import StartupError
 from llmlb.http.application import CLOSING_LIMIT_S, LlmlbApp, create_app
@@ -20,7 +21,7 @@ from llmlb.http.heap import give_back_large_blocks
 from llmlb.http.logs import configure_logging
 from llmlb.http.policy import is_loopback
 from llmlb.http.wire.connection import Limits
-from llmlb.http.wire.serving import serve
+from llmlb.http.wire.serving import connections_of_ours
 from llmlb.settings import Settings
 
 log = structlog.get_logger()
@@ -75,6 +76,7 @@ async def _serve(app: LlmlbApp, settings: Settings, listener: socket.socket) -> 
         )
     log.info("starting", url=f"http://{f'[{host}]' if ':' in host else host}:{port}")
     config = Config()
+    config.bind = [f"fd://{listener.detach()}"]  # hypercorn closes it from here on
     config.accesslog = None
     config.errorlog = "-" if settings.log_level == "debug" else None
     config.graceful_timeout = GRACEFUL_S
@@ -97,7 +99,8 @@ async def _serve(app: LlmlbApp, settings: Settings, listener: socket.socket) -> 
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_leave_stuck_clients, app, stopping)
-            await serve(app, config, listener, limits, until=stop)
+            with connections_of_ours(limits):
+                await hypercorn_serve(app, config, shutdown_trigger=stop)
             nursery.cancel_scope.cancel()
 
 

@@ -11,9 +11,10 @@ import httpx
 import pytest
 
 from tests.e2e.fleet import Balancer, wait_for
-from tests.e2e.stub import Stub, run_stub
+from tests.e2e.stub import Stub
 from tests.e2e.test_sockets import connect, read_until, request_bytes, resident_bytes
 from tests.fakes.forms import CONTENT_TYPE, form_bytes
+from tests.fakes.local_server import running
 from tests.fakes.wire import answers_in
 
 LIMIT_S = 0.4
@@ -33,8 +34,8 @@ CHAT = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n
 
 @pytest.fixture(scope="module")
 def stub() -> Iterator[Stub]:
-    with run_stub() as running:
-        yield running
+    with running(Stub()) as stub:
+        yield stub
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +169,7 @@ def test_a_slow_reader_that_makes_progress_is_not_cut_off(behind: Balancer, stub
 
 def test_a_client_that_leaves_ends_the_upload_to_the_endpoint(behind: Balancer, stub: Stub) -> None:
     calls, size = len(stub.calls), 60_000_000
-    form = form_bytes({"model": "quick", "file": ("a.wav", "audio/wav", bytes(size))})
+    form = form_bytes([("model", "quick"), ("file", ("a.wav", "audio/wav", bytes(size)))])
     head = (
         f"POST /v1/audio/transcriptions HTTP/1.1\r\nhost: x\r\ncontent-type: {CONTENT_TYPE}\r\n"
         f"content-length: {len(form)}\r\n\r\n"

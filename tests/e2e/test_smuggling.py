@@ -13,7 +13,8 @@ import pytest
 
 from tests.e2e.conftest import StartBalancer
 from tests.e2e.fleet import Balancer
-from tests.e2e.stub import Asked, Stub, run_stub
+from tests.e2e.stub import Asked, Stub
+from tests.fakes.local_server import running
 from tests.fakes.wire import Answered, answers_in
 
 BODY = json.dumps({"model": "quick", "messages": []}).encode()
@@ -128,8 +129,8 @@ TAKEN: dict[str, bytes] = {
 
 @pytest.fixture(scope="module")
 def stub() -> Iterator[Stub]:
-    with run_stub() as running:
-        yield running
+    with running(Stub()) as stub:
+        yield stub
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import cast
 
 import pytest
@@ -9,12 +10,15 @@ import trio
 import trio.testing
 from hypercorn.config import Config
 from hypercorn.events import Event
+from hypercorn.trio import run as hypercorn_run
+from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app
 from structlog.testing import capture_logs
 
 from llmlb.http.wire.http1 import Http1
-from llmlb.http.wire.serving import _take
+from llmlb.http.wire.serving import Taken, connections_of_ours
 from tests.fakes.served import Served
 from tests.fakes.wire import LIMITS
 
@@ -43,7 +47,11 @@ async def taken(served: Served, name: tuple[str, int] | None) -> bytes:
     app = wrap_app(served.app, 0, "asgi")
     async with trio.open_nursery() as nursery:
         stream = cast("trio.SocketStream", its_end)
-        nursery.start_soon(_take, app, Config(), WorkerContext(None), LIMITS, stream)
+
+        async def take() -> None:
+            await Taken(LIMITS, app, Config(), WorkerContext(None), ConnectionState({}), stream)
+
+        nursery.start_soon(take)
         await mine.send_all(HEALTH)
         received = bytes(await mine.receive_some())
         await mine.aclose()
@@ -74,3 +82,17 @@ async def test_a_connection_that_is_gone_again_is_left_alone(served: Served) -> 
             await taken(served, None)
     assert patience.cancelled_caught, "it is not answered"
     assert not logs
+
+
+def test_hypercorn_still_has_the_place_that_is_taken() -> None:
+    """If this fails, hypercorn is built otherwise: see what it makes for each connection now."""
+
+    def place() -> object:
+        return vars(hypercorn_run)["TCPServer"]
+
+    assert place() is TCPServer
+    assert list(signature(TCPServer).parameters) == ["app", "config", "context", "state", "stream"]
+    assert "TCPServer" in hypercorn_run.worker_serve.__code__.co_names
+    with connections_of_ours(LIMITS):
+        assert place() is not TCPServer
+    assert place() is TCPServer
