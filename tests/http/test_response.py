@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmlb.accounting import Usage
-from llmlb.http.openai.response import kept_of, read_response
+from llmlb.http.openai.response import MAX_ID_CHARS, kept_of, read_response
 from llmlb.http.upstream.faults import FaultKind, UpstreamFault
 
 OUTPUT = [{"type": "message"}]
@@ -59,6 +59,8 @@ def test_why_a_response_is_no_answer(fields: dict[str, Any], reason: str) -> Non
         ({"id": "resp_1", "conversation": "conv_1"}, ("resp_1", "conv_1")),
         ({"id": "resp_1", "store": None, "conversation": {"id": 7}}, ("resp_1",)),
         ({"id": "resp_1", "store": False, "conversation": {"id": "conv_1"}}, ()),
+        ({"id": "r" * MAX_ID_CHARS, "conversation": "c" * 1025}, ("r" * MAX_ID_CHARS,)),
+        ({"id": "r" * 1025}, ()),
         ({"id": ""}, ()),
         ({"id": 7}, ()),
         ({}, ()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeGuard
 
 from llmlb.accounting import Usage
 from llmlb.http.openai.answer import read_object, read_usage
@@ -10,6 +11,9 @@ from llmlb.http.upstream.faults import FaultKind, UpstreamFault
 
 _PERHAPS_WITHOUT_OUTPUT = ("queued", "in_progress", "incomplete", "cancelled")
 """Statuses of a response that runs in the background, or got as far as it could."""
+
+MAX_ID_CHARS = 1024
+"""What is longer is not remembered: the number of ids is bounded, and so has to be their size."""
 
 
 def read_response(body: bytes) -> tuple[Usage, tuple[str, ...]]:
@@ -36,11 +40,13 @@ def kept_of(response: Mapping[str, object]) -> tuple[str, ...]:
     That of the response, and that of its conversation. Nothing if it says `"store": false`.
     """
     response_id = response.get("id")
-    if not isinstance(response_id, str) or not response_id or response.get("store") is False:
+    if not _is_id(response_id) or response.get("store") is False:
         return ()
     conversation = response.get("conversation")
     if isinstance(conversation, dict):
         conversation = conversation.get("id")
-    if isinstance(conversation, str) and conversation:
-        return response_id, conversation
-    return (response_id,)
+    return (response_id, conversation) if _is_id(conversation) else (response_id,)
+
+
+def _is_id(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and 0 < len(value) <= MAX_ID_CHARS
