@@ -12,7 +12,7 @@ from llmlb.http.application import LlmlbApp
 from tests.fakes.asgi import Message, Request
 from tests.fakes.openai import chat
 from tests.simulation.ledger import Account, current
-from tests.simulation.script import Leaving, Manner, Moment, Wish
+from tests.simulation.parts import Leaving, Manner, Moment, Wish
 from tests.simulation.world import SimWorld
 
 

@@ -10,7 +10,7 @@ import trio
 
 from llmlb.store.connection import BUSY_TIMEOUT_S
 from tests.fakes.house import run_inline
-from tests.simulation.script import DiskTrouble
+from tests.simulation.parts import DiskTrouble
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from llmlb.accounting import Usage
 from tests.fakes.network import ServerSide
 from tests.fakes.openai import DONE, Chunk, completion, counted, event, finish, says, usage_alone
 from tests.simulation.ledger import Call, Ledger
-from tests.simulation.script import Lie, Make, UsageHabit
+from tests.simulation.parts import Lie, Make, UsageHabit
 from tests.simulation.trace import Trace
 
 JSON = b"content-type: application/json"

@@ -8,7 +8,7 @@ import trio
 
 from tests.simulation.disk import SimDisk
 from tests.simulation.endpoint import Condition, SimEndpoint
-from tests.simulation.script import DiskEvent, Event, Trouble
+from tests.simulation.parts import DiskEvent, Event, Trouble
 from tests.simulation.trace import Trace
 
 FLAP_S = 1.5

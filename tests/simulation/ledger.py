@@ -12,7 +12,7 @@ import trio
 from llmlb.accounting import FinishedRequest, Lease, Outcome, Usage
 from llmlb.types import EndpointId
 from tests.fakes.network import ServerSide
-from tests.simulation.script import Wish
+from tests.simulation.parts import Wish
 
 
 @dataclass(slots=True, eq=False)

@@ -10,7 +10,7 @@ import trio
 from llmlb.store.connection import BUSY_TIMEOUT_S
 from llmlb.types import EndpointId
 from tests.fakes.house import url
-from tests.simulation.script import OperatorEvent, Order
+from tests.simulation.parts import OperatorEvent, Order
 from tests.simulation.world import SimWorld
 
 AGAIN_S = 2.0

@@ -18,9 +18,10 @@ from tests.simulation import invariants
 from tests.simulation.client import Client
 from tests.simulation.faults import befall, befall_disk, recover
 from tests.simulation.invariants import Violation
+from tests.simulation.parts import Wish
 from tests.simulation.people import meddle, register, restart, turn_clock
 from tests.simulation.repeatable import collect, repeatable
-from tests.simulation.script import Script, Wish
+from tests.simulation.script import Script
 from tests.simulation.trace import Trace
 from tests.simulation.watch import high_water
 from tests.simulation.world import SimWorld, world_of

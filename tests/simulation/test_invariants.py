@@ -18,7 +18,7 @@ from tests.fakes.network import ServerSide
 from tests.simulation import invariants
 from tests.simulation.invariants import Violation
 from tests.simulation.ledger import Account, Asking, Call, Grant, Sums
-from tests.simulation.script import Manner, Wish
+from tests.simulation.parts import Manner, Wish
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 A, B = EndpointId("id-a"), EndpointId("id-b")
