@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -70,7 +69,7 @@ class LlmlbApp(QuartTrio):
         super().__init__("llmlb", static_folder=None)
         self._given_settings, self._given_client = settings, client
         self._world, self._run_in_thread = world, run_in_thread
-        self.instance_id = uuid.uuid4().hex
+        self.instance_id = world.new_id()
         self.body_budget = BodyBudget(0)
         self.crash: BaseException | None = None
         """What ended the house, if it did not end by itself."""
