@@ -54,7 +54,10 @@ class SimRequest(Request):
         elif wish.manner is Manner.STUCK and len(self.answer) >= wish.stuck_at:
             self._account.stuck = True
             await self._left.wait()
-        await super()._hear(message)
+        if self._left.is_set():
+            await trio.lowlevel.checkpoint()
+        else:
+            await super()._hear(message)
 
 
 @dataclass
