@@ -20,7 +20,8 @@ from tests.simulation.trace import Trace
 
 WISH = Wish(0.0, "r1", "tiny", True, 2, 10, Manner.PATIENT, 3.0, 2, None)
 
-Receive, Send = Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 
 
 def streams(*pieces: bytes, done: bool = True) -> Callable[[Send], Awaitable[None]]:
