@@ -8,7 +8,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo serve test unit e2e test-313 lint format api-doc lock clean env-app env-demo env-dev
+.PHONY: help demo serve test unit simulate e2e test-313 lint format api-doc lock clean env-app env-demo env-dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +24,10 @@ test: lint test-313 ## everything: lint, the unit part on 3.13 where found, then
 	@exec $(BIN)/python -m pytest --cov --cov-report=term
 
 unit: env-dev ## the fast part of the suite, in virtual time
-	@exec $(BIN)/python -m pytest -m "not e2e" -q
+	@exec $(BIN)/python -m pytest -m "not e2e and not simulation" -q
+
+simulate: env-dev ## play the whole balancer in virtual time, from 200 seeds
+	@exec $(BIN)/python -m tests.simulation --seeds 200
 
 e2e: env-dev ## the part with real servers and real sockets
 	@exec $(BIN)/python -m pytest -m e2e

@@ -20,6 +20,9 @@ T = TypeVar("T")
 
 CLOSE_TIMEOUT_S = 30.0
 
+_PATIENT, _IMPATIENT = "PRAGMA busy_timeout = 5000", "PRAGMA busy_timeout = 50"
+"""How many ms a lock is waited for."""
+
 
 class ThreadRunner(Protocol):
     """Runs blocking work off the event loop, as `trio.to_thread.run_sync` does.
@@ -93,6 +96,7 @@ class Database:
         # that threads change (check_same_thread=False), and the slot be kept by ourselves.
         self._slot = trio.Lock()
         self._began_s: float | None = None
+        self._patience = _PATIENT  # as it was opened
         self.health = Health()
 
     @property
@@ -137,6 +141,12 @@ class Database:
     async def _transact(self, work: Callable[[Transaction], T], *, writing: bool) -> T:
         def transact(connection: sqlite3.Connection) -> T:
             self._refuse_if_moved()
+            # Once it is known to be in trouble, nobody waits long for it: what is written behind
+            # tries again and again, and would hold up an operator for 5 s each time.
+            patience = _PATIENT if self.health.condition.well else _IMPATIENT
+            if patience != self._patience:
+                connection.execute(patience)
+                self._patience = patience
             with transaction(connection, writing=writing) as statements:
                 result = work(statements)
                 # Again, as late as can be: committed to a file that is gone, it would be lost

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 from tests.simulation.__main__ import DEFAULT_HOURS
 from tests.simulation.children import RUNS, verdicts
 
 SEEDS = range(200)
 
 
+@pytest.mark.simulation
 def test_what_must_be_true_is_true_in_every_seed_and_every_seed_repeats_itself() -> None:
     found = list(verdicts(SEEDS, DEFAULT_HOURS, workers=os.cpu_count() or 1, limit_s=60))
     assert {verdict.seed for verdict in found} == set(SEEDS)

@@ -126,6 +126,23 @@ async def test_a_file_that_vanishes_during_a_transaction_takes_nothing_of_it(
     await kept.endpoints.insert(one)
 
 
+async def test_nobody_waits_long_for_a_lock_that_is_known_to_be_held(
+    kept: Store, database: Path, endpoint: MakeEndpoint
+) -> None:
+    def patience_ms() -> int:
+        (found,) = kept._database._connection.execute("PRAGMA busy_timeout").fetchone()
+        return int(found)
+
+    with PASSING["locked"](kept, database):
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable):
+                await kept.endpoints.insert(endpoint())
+        assert patience_ms() == 50
+    for _ in range(2):
+        await kept.endpoints.insert(endpoint())
+    assert patience_ms() == 5000
+
+
 # -- a disk that really is full
 
 
