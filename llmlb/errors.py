@@ -104,8 +104,10 @@ class ModelNotFound(LbError):
 
     status, _type, _code = 404, "invalid_request_error", "model_not_found"
 
-    def __init__(self, model: str) -> None:
-        super().__init__(f"The model '{model[:200]}' does not exist.", param="model")
+    def __init__(self, model: str, *, of_one: bool = False) -> None:
+        """*of_one*: only one endpoint may be asked; others may have the model."""
+        where = " on the only endpoint that may answer this" if of_one else ""
+        super().__init__(f"The model '{model[:200]}' does not exist{where}.", param="model")
 
 
 class NotFound(LbError):

@@ -63,7 +63,7 @@ class Attempts:
         `call_to` does.
         """
         trail.attempts += 1
-        trail.served = lease.model
+        trail.asked, trail.served = lease.endpoint, lease.model
         relay = self._relay_for(lease, request, inbound, downstream, trail)
         started_s = trio.current_time()
         failure: UpstreamFault | LbError | None = None

@@ -9,9 +9,15 @@ import structlog
 import trio
 
 from llmlb.accounting import Lease
-from llmlb.actors.admission import NoneCapable, RateLimited, Ready
+from llmlb.actors.admission import ModelUnknown, NoneCapable, RateLimited, Ready
 from llmlb.actors.mailbox import ActorGone
-from llmlb.errors import InternalError, LbError, ResponseStateUnavailable
+from llmlb.errors import (
+    EndpointRefusal,
+    InternalError,
+    LbError,
+    ModelNotFound,
+    ResponseStateUnavailable,
+)
 from llmlb.house import House
 from llmlb.http.attempts import Attempts, look_into
 from llmlb.http.cutoff import CutOff
@@ -131,11 +137,14 @@ class Exchange:
             downstream.abort()
             return
         told = dialect.error_body(refusal, inbound.request_id)
-        ours = (("x-request-id", inbound.request_id), *trail.headers(), *trail.advice(refusal))
+        # What an endpoint said itself is its answer, and so is all of the only one that may.
+        of_one = isinstance(refusal, EndpointRefusal) or trail.only is not None
+        way = trail.headers(trail.asked if of_one else None)
+        ours = (("x-request-id", inbound.request_id), *way, *trail.advice(refusal))
         head, body = render_error(refusal, ours, told)
         with trio.move_on_after(FAREWELL_LIMIT_S) as bound:
             if client.head_alone:
-                await client.end_with(dialect.error_event(refusal), trail.headers())
+                await client.end_with(dialect.error_event(refusal), way)
             else:
                 await downstream.begin(head)
                 await downstream.send(body)
@@ -285,4 +294,6 @@ class Exchange:
                 "The endpoint that keeps this conversation is not serving at the moment.",
                 retry_after_s=result.retry_after_s,
             )
+        if trail.only is not None and isinstance(result, ModelUnknown):
+            raise ModelNotFound(trail.model, of_one=True)
         raise turned_away(result, trail.model, waited_s=trail.waited_s)

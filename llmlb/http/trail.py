@@ -43,6 +43,8 @@ class Trail:
     """The one endpoint that may answer."""
     continues: bool = False
     """It goes on from what that endpoint keeps."""
+    asked: Endpoint | None = None
+    """The endpoint that was asked last."""
     served: str = ""
     """The model's name on the endpoint that was asked last."""
     attempts: int = 0

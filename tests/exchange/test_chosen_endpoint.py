@@ -43,6 +43,7 @@ async def test_its_failure_is_the_answer(scene: Scene) -> None:
     reply = await ask_only(scene, "a")
 
     assert (reply.status, reply.error["code"]) == (502, "upstream_unreachable")
+    assert reply.headers["x-llmlb-endpoint"] == "a"
     assert not scene.requests("b")
 
 
@@ -60,7 +61,9 @@ async def test_it_is_asked_for_no_other_model(scene: Scene) -> None:
 async def test_a_model_that_it_does_not_have_is_404(scene: Scene) -> None:
     await scene.endpoint("a", "x")
     await scene.endpoint("b", "y")
-    assert (await ask_only(scene, "a", "y")).error["code"] == "model_not_found"
+    reply = await ask_only(scene, "a", "y")
+    assert (reply.status, reply.error["code"]) == (404, "model_not_found")
+    assert "on the only endpoint" in reply.error["message"], "for b has it"
 
 
 async def test_offline_is_503(scene: Scene) -> None:

@@ -200,3 +200,13 @@ async def test_a_stream_has_no_length(scene: Scene) -> None:
 
     assert reply.body == body
     assert "content-length" not in reply.headers
+
+
+async def test_a_refusal_says_whose_it_is(scene: Scene) -> None:
+    await scene.endpoint("a")
+    scene.on("a", json_answer({"error": {"message": "too long"}}, 400))
+
+    reply = await scene.ask()
+
+    assert reply.status == 400
+    assert (reply.headers["x-llmlb-endpoint"], reply.headers["x-llmlb-model"]) == ("a", "tiny")
