@@ -128,7 +128,7 @@ def _read(request: Request, account: Account) -> None:
     for raw in events[:-1]:
         if raw == b"data: [DONE]":
             account.whole = request.complete
-        else:
+        elif not raw.startswith(b":"):  # a comment says nothing
             _read_json(json.loads(raw.removeprefix(b"data: ")), account)
 
 

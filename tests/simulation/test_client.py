@@ -50,7 +50,9 @@ def start(kind: str, status: int = 200, *more: tuple[bytes, bytes]) -> Message:
     return {"type": "http.response.start", "status": status, "headers": headers}
 
 
-WHOLE = streams(event(says("e0.1.0;")), event(says("e0.1.1;")), event(finish()), DONE)
+WHOLE = streams(
+    b": alive\n\n" + event(says("e0.1.0;")), event(says("e0.1.1;")), event(finish()), DONE
+)
 
 
 async def served(wish: Wish, answer: Callable[[Send], Awaitable[None]]) -> Account:
