@@ -159,7 +159,7 @@ class QueueFull(LbError):
 
 
 class UpstreamRateLimited(LbError):
-    """Every endpoint of the model says 429."""
+    """Every endpoint of the model says 429, or has said when it may be asked again."""
 
     status, _type, _code = 429, "rate_limit_error", "upstream_rate_limited"
 
