@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import trio
+import trio.testing
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from llmlb.accounting import Lease, Outcome, Verdict
@@ -520,3 +524,56 @@ async def test_whatever_happens_nothing_is_lost_and_the_budget_is_kept(
     assert served > 250
     await trio.sleep(400)
     assert isinstance(await desk.ask(), Ready)
+
+
+gaps = st.lists(st.floats(0, 3), min_size=5, max_size=60)
+
+
+@given(
+    gaps=gaps,
+    bad_s=st.floats(0, 0.5),
+    good_s=st.floats(0, 5),
+    slots=st.integers(1, 8),
+    measured=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_bad_endpoint_gets_three_requests_and_then_canaries_whatever_comes(
+    gaps: list[float], bad_s: float, good_s: float, slots: int, measured: bool
+) -> None:
+    """However requests come, and however fast the bad endpoint fails and the good one answers."""
+    spent: list[tuple[float, bool]] = []
+    """When a request went to the bad one, and whether its circuit was closed."""
+
+    async def run() -> None:
+        desk = Desk(Latencies())
+        bad, good = endpoint("bad", max_concurrency=slots), endpoint("good", max_concurrency=100)
+        desk.knows(bad, good)
+        if not measured:
+            desk.latencies.by_endpoint.clear()
+
+        async def client() -> None:
+            lease = await desk.lease(100)
+            if lease.endpoint == good:
+                await trio.sleep(good_s)
+                await desk.end(lease)
+                return
+            spent.append((trio.current_time(), desk.health(bad).state is CLOSED))
+            await trio.sleep(bad_s)
+            await desk.fail(lease)
+
+        async with trio.open_nursery() as nursery:
+            await nursery.start(desk.admission.run)
+            async with trio.open_nursery() as clients:
+                for gap_s in gaps:
+                    clients.start_soon(client)
+                    await trio.sleep(gap_s)
+            desk.admission.close()
+
+    trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))
+    before = [at_s for at_s, closed in spent if closed]
+    canaries = [at_s for at_s, closed in spent if not closed]
+    # Who went there while it looked well: three, and those that were beside them.
+    assert len(before) <= 3 + (slots - 1)
+    assert all(at_s <= before[2] + bad_s for at_s in before[3:])
+    for n, (one_s, next_s) in enumerate(pairwise(canaries)):
+        assert next_s - one_s >= bad_s + min(60, 0.8 * 2 ** (n + 1)) - 1e-9
