@@ -74,6 +74,7 @@ def test_no_declared_answer_is_left_out() -> None:
         shown.Shown,
         shown.GpuShown,
         shown.DeviceShown,
+        shown.CircuitShown,
         shown.ListedModelShown,
         shown.EndpointInfoShown,
     }
