@@ -521,7 +521,7 @@ async def test_whatever_happens_nothing_is_lost_and_the_budget_is_kept(
     await wait_all_tasks_blocked()
     figures = desk.admission.statistics()
     assert (figures.in_flight, figures.waiting, figures.retrying) == ({}, {}, 0)
-    assert served > 250
+    assert served > 150, "it is no proof if nothing succeeds"
     await trio.sleep(400)
     assert isinstance(await desk.ask(), Ready)
 
@@ -541,11 +541,11 @@ def test_a_bad_endpoint_gets_three_requests_and_then_canaries_whatever_comes(
     gaps: list[float], bad_s: float, good_s: float, slots: int, measured: bool
 ) -> None:
     """However requests come, and however fast the bad endpoint fails and the good one answers."""
-    spent: list[tuple[float, bool]] = []
-    """When a request went to the bad one, and whether its circuit was closed."""
+    desk = Desk(Latencies())
+    spent: list[float] = []
+    """When a request went to the bad one."""
 
     async def run() -> None:
-        desk = Desk(Latencies())
         bad, good = endpoint("bad", max_concurrency=slots), endpoint("good", max_concurrency=100)
         desk.knows(bad, good)
         if not measured:
@@ -557,7 +557,7 @@ def test_a_bad_endpoint_gets_three_requests_and_then_canaries_whatever_comes(
                 await trio.sleep(good_s)
                 await desk.end(lease)
                 return
-            spent.append((trio.current_time(), desk.health(bad).state is CLOSED))
+            spent.append(trio.current_time())
             await trio.sleep(bad_s)
             await desk.fail(lease)
 
@@ -570,10 +570,10 @@ def test_a_bad_endpoint_gets_three_requests_and_then_canaries_whatever_comes(
             desk.admission.close()
 
     trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))
-    before = [at_s for at_s, closed in spent if closed]
-    canaries = [at_s for at_s, closed in spent if not closed]
-    # Who went there while it looked well: three, and those that were beside them.
-    assert len(before) <= 3 + (slots - 1)
-    assert all(at_s <= before[2] + bad_s for at_s in before[3:])
+    opened = [at_s for state, _, at_s in desk.changes if state is OPEN]
+    canaries = [at_s for state, _, at_s in desk.changes if state is HALF_OPEN]
+    # Three, and those that were under way beside them; then nobody but canaries.
+    assert len(spent) - len(canaries) <= 3 + (slots - 1)
+    assert [at_s for at_s in spent if opened and at_s > opened[0]] == canaries
     for n, (one_s, next_s) in enumerate(pairwise(canaries)):
         assert next_s - one_s >= bad_s + min(60, 0.8 * 2 ** (n + 1)) - 1e-9
