@@ -159,7 +159,6 @@ class Circuits:
         if circuit is None or serial <= circuit.since:
             return
         circuit.forgive(serial)
-        circuit.pauses = 0
         if not circuit.row:  # nor is anything left of what came before the row
             del self._circuits[endpoint_id]
             circuit.failures = 0
