@@ -90,6 +90,11 @@ class Catalog:
         found = self._named.get(name) or self._named.get(twin(name))
         return found or self._by_canonical.get(canonical(name), _NOWHERE)
 
+    def still_has(self, endpoint: Endpoint) -> bool:
+        """Whether *endpoint* is there, and still the server of which something was observed."""
+        known = self.endpoints.get(endpoint.id)
+        return known is not None and known.is_same_server_as(endpoint)
+
     def offering(self, name: str) -> tuple[Endpoint, ...]:
         """The endpoints that have the model *name*, whatever their status."""
         return self.reach(name).endpoints

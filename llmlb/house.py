@@ -201,8 +201,7 @@ class House:
 
         It counts in any case. Its time counts only for the server that is still there.
         """
-        known = self.registry.catalog.endpoints.get(endpoint.id)
-        still_there = known is not None and known.is_same_server_as(endpoint)
+        still_there = self.registry.catalog.still_has(endpoint)
         with suppress(ActorGone):
             self.journal.record(request)
             if request.outcome is Outcome.SUCCEEDED and still_there:

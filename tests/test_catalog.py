@@ -59,6 +59,14 @@ def test_a_catalog_does_not_follow_the_table_it_was_made_of() -> None:
     assert list(found.endpoints) == ["id-a"]
 
 
+def test_a_server_that_has_moved_or_gone_is_not_there_any_more() -> None:
+    a = endpoint("a", "m")
+    assert catalog(a).still_has(a)
+    assert catalog(replace(a, name="renamed", models=())).still_has(a)
+    assert not catalog(replace(a, base_url="http://elsewhere:1")).still_has(a)
+    assert not catalog(endpoint("b")).still_has(a)
+
+
 def test_a_catalog_can_only_be_read() -> None:
     found = catalog()
     with pytest.raises(TypeError):

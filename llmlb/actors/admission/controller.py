@@ -278,13 +278,8 @@ class AdmissionController(AdmissionFace):
     def _begin(self, serial: int) -> None:
         self._retries.settle(serial)
         _, endpoint = self._out[serial]  # a lease that has been given back does not begin
-        if self._is_there(endpoint) and self._health.circuits.begun(serial, endpoint.id):
+        if self._catalog.still_has(endpoint) and self._health.circuits.begun(serial, endpoint.id):
             self._serve_those_for(endpoint.id)
-
-    def _is_there(self, endpoint: Endpoint) -> bool:
-        """Whether what is observed of *endpoint* still says something of who is there now."""
-        known = self._catalog.endpoints.get(endpoint.id)
-        return known is not None and known.is_same_server_as(endpoint)
 
     def _take_lease(self, back: Release) -> None:
         serial, outcome, now_s = back.serial, back.outcome, self._clock()
@@ -294,7 +289,7 @@ class AdmissionController(AdmissionFace):
         self._retries.settle(serial)
         if outcome is Outcome.SUCCEEDED:
             self._throughput.completed(model, now_s)
-        if self._is_there(endpoint):
+        if self._catalog.still_has(endpoint):
             for pause_s in self._health.over(serial, endpoint.id, outcome, back.verdict, now_s):
                 self._tell_later(pause_s, PauseOver(endpoint.id))
         self._serve_those_for(endpoint.id)
