@@ -11,7 +11,6 @@ from llmlb.actors.admission import (
     NoneCapable,
     RateLimited,
     Refusal,
-    RetriesSpent,
     Timeout,
 )
 from llmlb.errors import (
@@ -21,7 +20,6 @@ from llmlb.errors import (
     QueueFull,
     QueueTimeout,
     ShuttingDown,
-    UpstreamError,
     UpstreamRateLimited,
 )
 
@@ -42,8 +40,6 @@ def turned_away(result: Refusal, model: str, *, waited_s: float) -> LbError:
             error = UpstreamRateLimited(
                 f"Every endpoint of '{model[:200]}' is rate limited.", retry_after_s=retry_after_s
             )
-        case RetriesSpent():
-            error = UpstreamError("Too many requests that failed are being tried again already.")
         case CapacityExceeded(waiters, retry_after_s):
             error = QueueFull(
                 f"{waiters} requests are waiting already; come back in {retry_after_s} s.",

@@ -22,7 +22,6 @@ from llmlb.actors.admission import (
     NoneCapable,
     RateLimited,
     Ready,
-    RetriesSpent,
     Timeout,
     WaitResult,
 )
@@ -453,16 +452,25 @@ async def test_three_requests_at_a_time_may_be_tried_again(desk: Desk) -> None:
         await desk.end(lease, Outcome.FAILED)
     retried = [await desk.lease(failed=lease) for lease in failed[:3]]
     assert desk.admission.statistics().retrying == 3
-    assert await desk.ask(100, failed=failed[3]) == RetriesSpent()
-    assert (await desk.lease()).endpoint == a, "new requests are none of it"
+    assert await desk.ask(failed=failed[3]) == Timeout(), "this one will not wait"
 
-    retried[0].begun()
-    await wait_all_tasks_blocked()
-    assert desk.admission.statistics().retrying == 2
-    third = await desk.lease(failed=failed[3])
-    await desk.end(third)
-    await desk.lease(failed=failed[4])
-    assert await desk.ask(failed=failed[0]) == RetriesSpent()
+    more: list[Lease] = []
+
+    async def wait_for(lease: Lease) -> None:
+        more.append(await desk.lease(100, failed=lease))
+
+    async with trio.open_nursery() as nursery:
+        for lease in failed[3:]:
+            nursery.start_soon(wait_for, lease)
+            await wait_all_tasks_blocked()
+        assert (await desk.lease()).endpoint == a, "new requests are none of it"
+        assert not more
+        retried[0].begun()
+        await wait_all_tasks_blocked()
+        assert [lease.arrival for lease in more] == [failed[3].arrival]
+        await desk.fail(retried[1])
+        assert [lease.arrival for lease in more] == [lease.arrival for lease in failed[3:]]
+    assert desk.admission.statistics().retrying == 3
 
 
 async def test_the_more_are_in_flight_the_more_may_be_tried_again(desk: Desk) -> None:

@@ -379,7 +379,7 @@ async def test_if_all_cool_a_fallback_is_asked(scene: Scene) -> None:
 # -- how many are tried again at once
 
 
-async def test_when_the_budget_is_spent_the_last_failure_is_the_answer(scene: Scene) -> None:
+async def test_beyond_the_budget_they_wait_and_nobody_loses_an_answer(scene: Scene) -> None:
     """Ten requests are under way when their endpoint fails them all in the same instant."""
     await scene.endpoint("a", slots=10, **EVEN)
     await scene.endpoint("b", slots=10, **EVEN)
@@ -401,14 +401,38 @@ async def test_when_the_budget_is_spent_the_last_failure_is_the_answer(scene: Sc
             nursery.start_soon(ask)
             await scene.settle()
         under_way = len(scene.requests("a"))
+        before = len(scene.requests("b"))
         fails.set()
-    statuses = sorted(reply.status for reply in answers)
-    failed = [reply for reply in answers if reply.status == 502]
+        await trio.sleep(1)
+        assert len(scene.requests("b")) - before == 3
     assert under_way > 3
-    assert statuses == [200] * (10 - len(failed)) + [502] * len(failed)
-    assert len(failed) == under_way - 3
-    assert all("gone" in reply.error["message"] for reply in failed)
+    assert [reply.status for reply in answers] == [200] * 10
+    assert trio.current_time() == pytest.approx(5 * -(-under_way // 3), abs=0.1)
     assert scene.house.admission.statistics().retrying == 0
+
+
+@pytest.mark.parametrize("settings", [{"queue_timeout_s": 12.0}])
+async def test_who_waits_too_long_for_its_next_try_gets_the_failure_that_there_was(
+    scene: Scene,
+) -> None:
+    await scene.endpoint("a", slots=10, **EVEN)
+    await scene.endpoint("b", slots=10, **EVEN)
+    scene.on("a", FAILS_FAST)
+    scene.on("b", FAILS_FAST)
+    for _ in range(2):
+        await scene.ask()  # so that both have been measured, and no circuit is open
+    scene.on("b", replies(OK, after_s=100))
+    answers: list[FakeDownstream] = []
+
+    async def ask() -> None:
+        answers.append(await scene.ask())
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(8):
+            nursery.start_soon(ask)
+    failed = [reply for reply in answers if reply.status != 200]
+    assert {reply.status for reply in failed} == {502}
+    assert all("overloaded" in reply.error["message"] for reply in failed)
 
 
 async def test_a_retry_whose_answer_has_begun_does_not_keep_others_from_theirs(
@@ -440,9 +464,8 @@ async def test_the_budget_holds_for_fallbacks_too(scene: Scene) -> None:
     async with trio.open_nursery() as nursery:
         for _ in range(10):
             nursery.start_soon(ask)
-    failed = [reply for reply in answers if reply.status == 502]
-    assert len(failed) == 7
-    assert all("overloaded" in reply.error["message"] for reply in failed), "the first failure"
+    assert [reply.status for reply in answers] == [200] * 10
+    assert trio.current_time() == pytest.approx(4 * 5, abs=0.1), "three at a time"
 
 
 # -- whoever follows the events is told

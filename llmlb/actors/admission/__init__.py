@@ -11,7 +11,6 @@ from llmlb.actors.admission.results import (
     RateLimited,
     Ready,
     Refusal,
-    RetriesSpent,
     Timeout,
     WaitResult,
 )
@@ -30,7 +29,6 @@ __all__ = [
     "RateLimited",
     "Ready",
     "Refusal",
-    "RetriesSpent",
     "Timeout",
     "WaitResult",
 ]

@@ -36,7 +36,6 @@ from llmlb.actors.admission.results import (
     RateLimited,
     Ready,
     Refusal,
-    RetriesSpent,
     Timeout,
 )
 from llmlb.actors.admission.retries import RetryBudget
@@ -81,7 +80,7 @@ class AdmissionController(AdmissionFace):
         self._catalog = Catalog.of({})
         self._slots, self._line, self._throughput = Slots(), Line[WaitForReady](), Throughput()
         self._health = Health(rng or random.Random(), on_circuit)  # noqa: S311 - no secret
-        self._retries = RetryBudget()
+        self._retries, self._withheld = RetryBudget(), False
         self._out: dict[int, tuple[str, Endpoint]] = {}
         """The model that each live lease was granted for, and the endpoint as it was then."""
         self._serials, self._places = count(1), count(1)
@@ -204,6 +203,8 @@ class AdmissionController(AdmissionFace):
                 continue
             elif waiter.not_before_s > now_s:
                 blocked = waiter.only is None  # and all behind it: first come, first served
+            elif waiter.arrival is not None and not self._retries.allows(len(self._out)):
+                self._withheld = True  # it waits, and nobody behind it does
             elif not self._grant(waiter, choice, now_s):
                 blocked = not waiter.choosy  # no room for it, so none for those behind it
         self._line.prune(model)
@@ -238,8 +239,6 @@ class AdmissionController(AdmissionFace):
             enabled = [e for e in offering if e.mode is Mode.ENABLED]
             interval_s = min((e.health_check_interval_s for e in enabled), default=60)
             return NoneCapable(max(1, min(60, round(interval_s))))
-        if waiter.arrival is not None and not self._retries.allows(len(self._out)):
-            return RetriesSpent()
         return None
 
     def _grant(self, waiter: WaitForReady, choice: Choice, now_s: float) -> bool:
@@ -275,8 +274,16 @@ class AdmissionController(AdmissionFace):
 
     # -- leases coming back
 
+    def _serve_withheld(self) -> None:
+        """Grant to those whose next try had to wait for the tries of others."""
+        if self._withheld:
+            self._withheld = False
+            for model in self._line.models():
+                self._serve(model, self._clock())
+
     def _begin(self, serial: int) -> None:
         self._retries.settle(serial)
+        self._serve_withheld()
         _, endpoint = self._out[serial]  # a lease that has been given back does not begin
         if self._catalog.still_has(endpoint) and self._health.circuits.begun(serial, endpoint.id):
             self._serve_those_for(endpoint.id)
@@ -293,6 +300,7 @@ class AdmissionController(AdmissionFace):
             for pause_s in self._health.over(serial, endpoint.id, outcome, back.verdict, now_s):
                 self._tell_later(pause_s, PauseOver(endpoint.id))
         self._serve_those_for(endpoint.id)
+        self._serve_withheld()
 
     def _retry_after_s(self, request: WaitForReady) -> int:
         now_s, model = self._clock(), request.model

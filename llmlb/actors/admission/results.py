@@ -50,17 +50,10 @@ class RateLimited:
 
 
 @dataclass(frozen=True, slots=True)
-class RetriesSpent:
-    """Of one that asks again: too many are being tried again as it is."""
-
-
-@dataclass(frozen=True, slots=True)
 class Closed:
     """The balancer is shutting down."""
 
 
-Refusal = (
-    Timeout | CapacityExceeded | ModelUnknown | NoneCapable | RateLimited | RetriesSpent | Closed
-)
+Refusal = Timeout | CapacityExceeded | ModelUnknown | NoneCapable | RateLimited | Closed
 
 WaitResult = Ready | Refusal
