@@ -193,6 +193,9 @@ class House:
         """The database takes writes no more, or again."""
         reason = condition.reason
         self.tell_event(StorageWell() if reason is None else StorageUnwell(reason))
+        if condition.well:
+            with suppress(ActorGone):
+                self.journal.hurry()
 
     # -- an exchange tells
 

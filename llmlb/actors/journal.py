@@ -67,6 +67,11 @@ class Flush(Ask[bool]):
 
 
 @dataclass(frozen=True, slots=True)
+class Hurry:
+    """The store takes writes again."""
+
+
+@dataclass(frozen=True, slots=True)
 class Due:
     """The burst has gathered for long enough."""
 
@@ -76,7 +81,7 @@ class Written:
     error: LbError | None
 
 
-Message = Record | LatencyIs | ResponseIs | Flush | Due | Written
+Message = Record | LatencyIs | ResponseIs | Flush | Hurry | Due | Written
 
 
 class Journal:
@@ -111,6 +116,10 @@ class Journal:
     def response_is(self, response_id: str, whereabouts: Whereabouts | None) -> None:
         """Where a stored response lives from now on; None: it is gone."""
         self._mailbox.tell(ResponseIs(response_id, whereabouts))
+
+    def hurry(self) -> None:
+        """Write what was refused without waiting for the end of the pause."""
+        self._mailbox.tell(Hurry())
 
     async def flush(self) -> bool:
         """Write what there is; False if the store refused. Raises ActorGone."""
@@ -154,6 +163,8 @@ class Journal:
                 self._set_timer(WRITE_BEHIND_S)
             case Flush():
                 self._flushes.append(message)
+                self._start_write()
+            case Hurry():
                 self._start_write()
             case Due():
                 self._timer = None

@@ -178,6 +178,21 @@ async def test_while_the_store_refuses_thousands_of_requests_are_a_row_and_none_
     assert len(store.begun) < 30, "and the store was left in peace"
 
 
+async def test_a_store_that_is_known_to_be_well_again_is_not_waited_for(
+    journal: Journal, store: FakeBurstStore
+) -> None:
+    store.refuses(True)
+    journal.record(finished())
+    await trio.sleep(20)  # the next try would be at 31.5
+    store.refuses(False)
+    journal.hurry()
+    await wait_all_tasks_blocked()
+    assert store.written_at_s == [20]
+    journal.hurry()
+    await trio.sleep(60)
+    assert store.written_at_s == [20], "nothing new, nothing written"
+
+
 async def test_what_does_not_fit_is_counted_and_said_once(
     journal: Journal, store: FakeBurstStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

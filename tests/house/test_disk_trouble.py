@@ -11,9 +11,8 @@ import pytest
 import trio
 
 from llmlb.accounting import Totals
-from llmlb.actors.pauses import MOST_S
 from llmlb.errors import StoreUnavailable
-from llmlb.store.opening import open_store
+from llmlb.store.opening import LOOK_EVERY_S, open_store
 from llmlb.types import EndpointId, Mode
 from tests.fakes.house import Scene, run_inline, scene_in
 from tests.fakes.openai import completion
@@ -59,9 +58,11 @@ async def test_requests_are_served_all_the_while_and_all_of_them_are_counted(
             for _ in range(50):
                 assert (await scene.ask()).status == 200
                 await trio.sleep(3)
-        await trio.sleep(MOST_S)
+        await trio.sleep(LOOK_EVERY_S + 1)
         assert scene.house.store.health.condition.well
         assert scene.totals("a").successful_requests == 53
+        kept = (await scene.house.store.statistics.totals())[A_ID]
+        assert kept.successful_requests == 53, "not only at the stop"
     assert (await stored(database)).successful_requests == 53
     assert integrity(database) == WHOLE
 
