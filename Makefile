@@ -19,9 +19,8 @@ demo: env-demo ## two real llama.cpp servers behind the balancer, until Ctrl-C (
 serve: env-app ## the balancer alone, on 127.0.0.1 (PORT=32768)
 	@exec $(BIN)/llmlb serve --port $(PORT)
 
-test: lint test-313 ## everything: lint, the unit part on 3.13 where found, then the whole suite
-	@echo "==> The whole suite: unit part, then end to end"
-	@exec $(BIN)/python -m pytest --cov --cov-report=term
+test: env-dev ## everything: the whole suite, lint, and the unit part on 3.13 where found
+	@exec scripts/test.sh
 
 unit: env-dev ## the fast part of the suite, in virtual time
 	@exec $(BIN)/python -m pytest -m "not e2e and not simulation" -q
