@@ -19,7 +19,7 @@ hypothesis.settings.register_profile(
     "patient",
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
-    # Continuous integration judges the change at hand; what is new under the sun is found elsewhere.
+    # Continuous integration judges the change at hand, always by the same examples.
     derandomize=bool(os.environ.get("CI")),
 )
 hypothesis.settings.load_profile("patient")
