@@ -48,8 +48,8 @@ class AdmissionFace:
         At most *limit* callers wait, over all models; a free slot needs no place. *decide*
         grades the line where it has at least five places. *excluding* names endpoints that cannot
         do what is asked. One that asks again has *tried* those that failed it, keeps its
-        *arrival*, and is refused for neither a full line nor a closing one, but if too many ask
-        again. With *only*, no other endpoint is considered. Raises ActorGone.
+        *arrival*, and is refused for neither a full line nor a closing one; while too many are
+        being tried again, it waits. With *only*, no other endpoint is considered. Raises ActorGone.
         """
         return await self._mailbox.ask(
             WaitForReady(model, api, limit, excluding, decide, arrival, only, tried)
