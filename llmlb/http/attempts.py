@@ -73,7 +73,7 @@ class Attempts:
             lease.outcome = Outcome.REFUSED
             raise
         except UpstreamFault as fault:
-            lease.outcome, lease.verdict = Outcome.FAILED, verdict_on(fault)
+            self._fail(lease, fault)
             failure = fault
         except LbError as error:  # ours, or the client's time: says nothing of the endpoint
             failure = error
@@ -88,6 +88,13 @@ class Attempts:
             lease.release()  # a client that does not read holds up no endpoint
             await relay.end_with(as_error(failure))
         raise failure
+
+    def _fail(self, lease: Lease, fault: UpstreamFault) -> None:
+        """Hold *fault* against the endpoint of *lease*, as far as it is its own."""
+        lease.outcome, lease.verdict = Outcome.FAILED, verdict_on(fault)
+        if (for_s := lease.verdict.cools_s) > 0:
+            endpoint = lease.endpoint
+            self.house.tell_event(EndpointCooling(endpoint.id, endpoint.name, str(fault), for_s))
 
     def _relay_for(
         self,
@@ -182,8 +189,6 @@ def look_into(house: House, endpoint: Endpoint, fault: UpstreamFault) -> None:
         kind=fault.kind.value,
         reason=str(fault),
     )
-    if (for_s := verdict_on(fault).cools_s) > 0:
-        house.tell_event(EndpointCooling(endpoint.id, endpoint.name, str(fault), for_s))
     if fault.status in (401, 403):
         house.refused_us(endpoint, f"It refuses our key for inference (HTTP {fault.status}).")
     elif fault.status == 404:

@@ -49,6 +49,19 @@ def health(scene: Scene, name: str) -> EndpointHealth:
     return seen.get(EndpointId(f"id-{name}"), EndpointHealth())
 
 
+async def asked_at_once(scene: Scene, n: int) -> list[FakeDownstream]:
+    """What *n* clients get that ask in the same instant."""
+    answers: list[FakeDownstream] = []
+
+    async def ask() -> None:
+        answers.append(await scene.ask())
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(n):
+            nursery.start_soon(ask)
+    return answers
+
+
 async def two(scene: Scene, **fields: Any) -> None:
     """A bad endpoint with room for many, and one that answers within a second."""
     await scene.endpoint("bad", slots=8, **EVEN, **fields)
@@ -422,14 +435,7 @@ async def test_who_waits_too_long_for_its_next_try_gets_the_failure_that_there_w
     for _ in range(2):
         await scene.ask()  # so that both have been measured, and no circuit is open
     scene.on("b", replies(OK, after_s=100))
-    answers: list[FakeDownstream] = []
-
-    async def ask() -> None:
-        answers.append(await scene.ask())
-
-    async with trio.open_nursery() as nursery:
-        for _ in range(8):
-            nursery.start_soon(ask)
+    answers = await asked_at_once(scene, 8)
     failed = [reply for reply in answers if reply.status != 200]
     assert {reply.status for reply in failed} == {502}
     assert all("overloaded" in reply.error["message"] for reply in failed)
@@ -456,14 +462,7 @@ async def test_the_budget_holds_for_fallbacks_too(scene: Scene) -> None:
     await scene.endpoint("b", "small", slots=10, **EVEN)
     scene.on("a", FAILS_FAST)
     scene.on("b", replies(OK, after_s=5))
-    answers: list[FakeDownstream] = []
-
-    async def ask() -> None:
-        answers.append(await scene.ask())
-
-    async with trio.open_nursery() as nursery:
-        for _ in range(10):
-            nursery.start_soon(ask)
+    answers = await asked_at_once(scene, 10)
     assert [reply.status for reply in answers] == [200] * 10
     assert trio.current_time() == pytest.approx(4 * 5, abs=0.1), "three at a time"
 

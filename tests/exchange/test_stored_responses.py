@@ -240,6 +240,19 @@ async def test_what_goes_wrong_there_is_told_in_our_words(
     assert (reply.status, reply.error["code"]) == (status, code)
 
 
+async def test_a_question_that_is_rate_limited_cools_nothing(scene: Scene) -> None:
+    await two_endpoints(scene)
+    limited = json_answer({"error": {"message": "no"}}, 429, retry_after="30")
+    on(scene, "GET", "/v1/responses/resp_a", limited)
+    before = scene.house.feed.statistics().events
+
+    reply = await about(scene, "resp_a")
+
+    assert (reply.status, reply.headers["retry-after"]) == (429, "30")
+    assert scene.house.feed.statistics().events == before, "for no lease was given"
+    assert not scene.house.admission.statistics().health
+
+
 async def test_an_endpoint_out_of_reach_is_503(scene: Scene) -> None:
     await two_endpoints(scene)
     scene.upstream.on(url("a"), "GET", "/v1/responses/resp_a", replies(refused()))
