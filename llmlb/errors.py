@@ -99,6 +99,54 @@ class SetupRequired(LbError):
     status, _type, _code = 403, "permission_error", "setup_required"
 
 
+class AuthenticationError(LbError):
+    """Nobody says who is asking, or it cannot be true."""
+
+    status, _type, _code = 401, "authentication_error", "invalid_api_key"
+
+
+class MissingCredential(AuthenticationError):
+    """The request has no credential that the route takes."""
+
+    _code = "missing_api_key"
+
+
+class ExpiredApiKey(AuthenticationError):
+    """The key was right, and its time is over."""
+
+    _code = "expired_api_key"
+
+
+class InvalidSession(AuthenticationError):
+    """The session has ended, or there never was one."""
+
+    _code = "invalid_session"
+
+
+class WrongPassword(AuthenticationError):
+    """The name or the password is not right; nobody is told which."""
+
+    _code = "invalid_credentials"
+
+
+class PermissionDenied(LbError):
+    """The key lacks the permission, or the role is too low."""
+
+    status, _type, _code = 403, "permission_error", "insufficient_permissions"
+
+
+class PasswordChangeRequired(LbError):
+    """Somebody else has set the password, so it has to be changed first."""
+
+    status, _type, _code = 403, "permission_error", "password_change_required"
+
+
+class CsrfFailed(LbError):
+    """A request with a cookie does not show that a page of the balancer's own has sent it."""
+
+    status, _type, _code = 403, "permission_error", "csrf_failed"
+
+
 class ModelNotFound(LbError):
     """No endpoint lists the model."""
 
@@ -156,6 +204,23 @@ class QueueFull(LbError):
     """The line is full, or admission rejects."""
 
     status, _type, _code = 429, "rate_limit_error", "queue_full"
+
+
+class RateLimitExceeded(LbError):
+    """The key, or whoever tries to log in, has asked for more than the limit allows."""
+
+    status, _type, _code = 429, "rate_limit_error", "rate_limit_exceeded"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: int | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        """*headers* tell the limits."""
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.headers = headers
 
 
 class UpstreamRateLimited(LbError):

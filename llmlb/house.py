@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import random
-import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import assert_never
 
 import structlog
 import trio
 
 from llmlb.accounting import FinishedRequest, Outcome, Totals
+from llmlb.accounts import Accounts, KeyId
 from llmlb.actors.admission import AdmissionController, CircuitChange, CircuitState
 from llmlb.actors.feed import EventFeed
 from llmlb.actors.journal import Journal
+from llmlb.actors.keyring import KeyRing
 from llmlb.actors.latency import KnownLatency, LatencyTracker, Observed
 from llmlb.actors.mailbox import ActorGone
 from llmlb.actors.prober import DeviceProber, Surveyor
@@ -37,23 +36,9 @@ from llmlb.settings import Settings
 from llmlb.store.health import Condition
 from llmlb.store.opening import Store
 from llmlb.types import DeviceReport, Endpoint, EndpointId, Survey, Whereabouts
+from llmlb.world import World
 
 log = structlog.get_logger()
-
-
-def utc_now() -> datetime:
-    """The wall clock, in UTC."""
-    return datetime.now(UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """Everything that makes two runs differ, so that tests can hold it still."""
-
-    now: Callable[[], datetime] = utc_now
-    clock: Callable[[], float] = trio.current_time
-    rng: random.Random = random.Random()  # noqa: S311, RUF009 - jitter, not secrets; one is enough
-    new_id: Callable[[], str] = lambda: str(uuid.uuid4())
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +49,7 @@ class Memory:
     latencies: Sequence[KnownLatency]
     totals: Mapping[EndpointId, Totals]
     responses: Mapping[str, Whereabouts]
+    accounts: Accounts
 
 
 class House:
@@ -115,6 +101,7 @@ class House:
             now=world.now,
             clock=world.clock,
         )
+        self.keyring = KeyRing(store.accounts, memory.accounts)
         self.feed = EventFeed(self.registry.catalog.endpoints, now=world.now)
         self._fallbacks = dict(settings.model_fallbacks)
         self._draining = False
@@ -231,6 +218,11 @@ class House:
         with suppress(ActorGone):
             self.responses.gone(response_id)
 
+    def key_used(self, key_id: KeyId) -> None:
+        """Somebody came in with this key just now."""
+        with suppress(ActorGone):
+            self.journal.key_used(key_id, self.world.now())
+
     def refused_us(self, endpoint: Endpoint, reason: str) -> None:
         """The endpoint does not accept our key."""
         with suppress(ActorGone):
@@ -306,10 +298,12 @@ class House:
                     async with trio.open_nursery() as first:
                         await first.start(self.prober.run)
                         await first.start(self.registry.run)
+                        await first.start(self.keyring.run)
                         task_status.started()
                         await self._closing.wait()
                         self.prober.close()
                         self.registry.close()
+                        self.keyring.close()
                     self.latency.close()
                     self.responses.close()
                     self.admission.close()
@@ -348,6 +342,7 @@ async def open_house(
         ],
         totals=await store.statistics.totals(),
         responses=await store.responses.all(),
+        accounts=await store.accounts.all(),
     )
     return House(
         settings,

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
-from pydantic import BeforeValidator, Field, IPvAnyNetwork, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    IPvAnyNetwork,
+    SecretStr,
+    ValidationError,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from llmlb.errors import StartupError
@@ -29,6 +36,18 @@ def _networks(value: object) -> object:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
+
+
+def _origin(text: str) -> str:
+    """*text*, if it is `https://host` or `https://host:port`."""
+    try:
+        url = urlsplit(text.rstrip("/"))
+        whole = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        whole = False
+    if not whole or url.path or url.query or url.fragment or "@" in url.netloc:
+        raise ValueError("it must be like https://llm.example.org, with nothing behind it")
+    return f"{url.scheme}://{url.netloc}"
 
 
 Networks = Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(_networks)]
@@ -55,6 +74,17 @@ class Settings(BaseSettings):
     database_url: str | None = Field(None, repr=False)
     """It may hold a password."""
     config_file: Path | None = Field(None, validation_alias="LLMLB_CONFIG")
+
+    auth: Annotated[Literal["on", "off"], BeforeValidator(_in_lower_case)] = "on"
+    """Off: no users and no keys, and this machine alone is served."""
+    admin_username: str = Field("admin", min_length=1)
+    admin_password: SecretStr | None = None
+    """Of the first administrator; of no meaning once there is one."""
+    public_url: Annotated[str, AfterValidator(_origin)] | None = None
+    """Where browsers reach the balancer, if a proxy changes the Host."""
+    trusted_proxies: Networks = Field(())
+    """Whose word on clients' addresses is believed."""
+
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], BeforeValidator(_in_lower_case)
     ] = "info"

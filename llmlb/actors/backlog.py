@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from llmlb.accounting import FinishedRequest, Totals
+from llmlb.accounts import KeyId
 from llmlb.store.burst import Burst, StatKey
 from llmlb.types import MOST_STORED_RESPONSES, Api, EndpointId, Whereabouts
 
@@ -31,11 +32,20 @@ class Backlog:
         self._latencies: OrderedDict[EndpointId, float] = OrderedDict()
         self._model_latencies: OrderedDict[tuple[EndpointId, str, Api], float] = OrderedDict()
         self._responses: OrderedDict[str, Whereabouts | None] = OrderedDict()
+        self._key_uses: OrderedDict[KeyId, datetime] = OrderedDict()
         self.lost_requests = 0
         """Those whose totals had to go."""
 
     def __bool__(self) -> bool:
-        return bool(self._totals or self._latencies or self._model_latencies or self._responses)
+        return any(
+            (
+                self._totals,
+                self._latencies,
+                self._model_latencies,
+                self._responses,
+                self._key_uses,
+            )
+        )
 
     def add(self, request: FinishedRequest) -> None:
         day = request.finished_at.astimezone(UTC).date()
@@ -61,6 +71,10 @@ class Backlog:
         # at its endpoint, which says so.
         _bound(self._responses, MOST_STORED_RESPONSES)
 
+    def key_used(self, key_id: KeyId, at: datetime) -> None:
+        self._key_uses[key_id] = at
+        _bound(self._key_uses, MOST_ROWS)
+
     def put_back(self, burst: Burst) -> None:
         """Take in a burst that could not be written; what came since is newer."""
         totals = OrderedDict(burst.totals)
@@ -73,9 +87,12 @@ class Backlog:
         words, self._responses = self._responses, OrderedDict(burst.responses)
         for response_id, whereabouts in words.items():
             self.response(response_id, whereabouts)
+        self._key_uses = _newer(burst.key_uses, self._key_uses)
 
     def burst(self) -> Burst:
-        return Burst(self._totals, self._latencies, self._model_latencies, self._responses)
+        return Burst(
+            self._totals, self._latencies, self._model_latencies, self._responses, self._key_uses
+        )
 
     def _bound_totals(self) -> None:
         while len(self._totals) > MOST_ROWS:
@@ -83,7 +100,7 @@ class Backlog:
             self.lost_requests += lost.total_requests
 
 
-def _newer(older: Mapping[K, float], newer: Mapping[K, float]) -> OrderedDict[K, float]:
+def _newer(older: Mapping[K, V], newer: Mapping[K, V]) -> OrderedDict[K, V]:
     merged = OrderedDict({**older, **newer})
     _bound(merged, MOST_ROWS)
     return merged

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from types import MappingProxyType
 from typing import Protocol, assert_never
 
@@ -12,6 +13,7 @@ import structlog
 import trio
 
 from llmlb.accounting import FinishedRequest, Totals
+from llmlb.accounts import KeyId
 from llmlb.actors.backlog import Backlog
 from llmlb.actors.mailbox import ActorGone, Ask, Mailbox
 from llmlb.actors.pauses import Pauses
@@ -61,6 +63,12 @@ class ResponseIs:
     whereabouts: Whereabouts | None
 
 
+@dataclass(frozen=True, slots=True)
+class KeyUsed:
+    key_id: KeyId
+    at: datetime
+
+
 @dataclass(slots=True, eq=False)
 class Flush(Ask[bool]):
     """Write now; answered with whether it could be written."""
@@ -81,7 +89,7 @@ class Written:
     error: LbError | None
 
 
-Message = Record | LatencyIs | ResponseIs | Flush | Hurry | Due | Written
+Message = Record | LatencyIs | ResponseIs | KeyUsed | Flush | Hurry | Due | Written
 
 
 class Journal:
@@ -97,6 +105,9 @@ class Journal:
         self._store = store
         self._totals = dict(totals)
         self.totals: Mapping[EndpointId, Totals] = MappingProxyType(self._totals)
+        self._key_uses: dict[KeyId, datetime] = {}
+        self.key_uses: Mapping[KeyId, datetime] = MappingProxyType(self._key_uses)
+        """When keys were used last, since the start; no key is ever made up, so they are few."""
         self._gathering = Backlog()
         self._writing: Burst | None = None
         self._timer: trio.CancelScope | None = None
@@ -116,6 +127,9 @@ class Journal:
     def response_is(self, response_id: str, whereabouts: Whereabouts | None) -> None:
         """Where a stored response lives from now on; None: it is gone."""
         self._mailbox.tell(ResponseIs(response_id, whereabouts))
+
+    def key_used(self, key_id: KeyId, at: datetime) -> None:
+        self._mailbox.tell(KeyUsed(key_id, at))
 
     def hurry(self) -> None:
         """Write what was refused without waiting for the end of the pause."""
@@ -160,6 +174,10 @@ class Journal:
                 self._set_timer(WRITE_BEHIND_S)
             case ResponseIs(response_id, whereabouts):
                 self._gathering.response(response_id, whereabouts)
+                self._set_timer(WRITE_BEHIND_S)
+            case KeyUsed(key_id, at):
+                self._key_uses[key_id] = at
+                self._gathering.key_used(key_id, at)
                 self._set_timer(WRITE_BEHIND_S)
             case Flush():
                 self._flushes.append(message)

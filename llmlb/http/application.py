@@ -15,7 +15,10 @@ from quart_trio import QuartTrio
 from llmlb.actors.prober import Surveyor
 from llmlb.declared import apply_declared
 from llmlb.errors import ShuttingDown, StartupError
-from llmlb.house import House, World, open_house
+from llmlb.house import House, open_house
+from llmlb.http.access.needs import refuse_undeclared
+from llmlb.http.access.opening import Doors, make_first_admin, open_doors
+from llmlb.http.access.passwords import Passwords
 from llmlb.http.asgi import HttpConnection, Lifespan, LlmlbRequest
 from llmlb.http.bodies import BodyBudget
 from llmlb.http.engines.surveyor import HttpSurveyor
@@ -24,10 +27,14 @@ from llmlb.http.hooks import install_hooks
 from llmlb.http.intake.reception import Reception
 from llmlb.http.intake.spool import Spool
 from llmlb.http.logs import configure_logging
+from llmlb.http.manage.auth import authentication
 from llmlb.http.manage.chat import chosen_endpoint
 from llmlb.http.manage.endpoints import management
 from llmlb.http.manage.events import event_stream
+from llmlb.http.manage.keys import keys
 from llmlb.http.manage.later import not_built_yet
+from llmlb.http.manage.setup import setup
+from llmlb.http.manage.users import people
 from llmlb.http.openai.routes import inference
 from llmlb.http.openapi.document import described
 from llmlb.http.status import status
@@ -39,6 +46,7 @@ from llmlb.http.vision.remote import ImageFetch, RemoteImages
 from llmlb.settings import Settings, load_settings
 from llmlb.store.database import ThreadRunner
 from llmlb.store.opening import open_store
+from llmlb.world import World
 
 log = structlog.get_logger()
 
@@ -76,10 +84,13 @@ class LlmlbApp(QuartTrio):
         self.startup_error: StartupError | None = None
         self._house: House | None = None
         self._exchange: Exchange | None = None
+        self._doors: Doors | None = None
         self._surveyor: Surveyor | None = None
         self._reception: Reception | None = None
         self.asked_at_s = -math.inf
         """When the latest request came in, by Trio's clock."""
+        self.url: str | None = None
+        """Where it is reached, if whoever serves it knows."""
         self.served = False
         """Whether the house has ever stood."""
         self._ended = trio.Event()
@@ -100,6 +111,11 @@ class LlmlbApp(QuartTrio):
     def exchange(self) -> Exchange:
         """The core of the inference routes. Raises ShuttingDown like `house`."""
         return _standing(self._exchange)
+
+    @property
+    def doors(self) -> Doors:
+        """All that letting people in takes. Raises ShuttingDown like `house`."""
+        return _standing(self._doors)
 
     @property
     def surveyor(self) -> Surveyor:
@@ -166,6 +182,8 @@ class LlmlbApp(QuartTrio):
             )
             held.push_async_callback(_even_if_cancelled, store.close)
             await apply_declared(settings, store, now=self._world.now)
+            passwords = Passwords(self._run_in_thread)
+            await make_first_admin(settings, store, passwords, self._world)
             client = self._given_client or HttpxUpstreamClient(
                 instance_id=self.instance_id, connect_timeout_s=settings.connect_timeout_s
             )
@@ -184,17 +202,20 @@ class LlmlbApp(QuartTrio):
                 network=GuardedNetwork(settings.image_fetch_allow),
             )
             held.push_async_callback(_even_if_cancelled, images.aclose)
-            gate = ImageGate(
+            images_gate = ImageGate(
                 RemoteImages(ImageFetch(settings.image_fetch), images),
                 self.body_budget,
                 self._run_in_thread,
             )
-            self._exchange = Exchange(house, client, gate, self.instance_id)
+            url = self.url or f"http://{settings.host}:{settings.port}"
+            self._doors = await open_doors(settings, house, passwords, self._run_in_thread, url)
+            gate = self._doors.gate
+            self._exchange = Exchange(house, client, images_gate, gate, self.instance_id)
             self._house, self.served = house, True
             try:
                 await house.run(task_status=task_status)
             finally:
-                self._house = self._exchange = self._surveyor = None
+                self._house = self._exchange = self._doors = self._surveyor = None
         self._ended.set()
 
 
@@ -214,18 +235,27 @@ def create_app(
     app.url_map.merge_slashes = False  # its redirect would be a page of HTML
     app.before_serving(app.open)
     app.after_serving(app.close)
-    install_hooks(app, app.instance_id)
+    install_hooks(app, lambda: app.doors.gate, app.instance_id)
     app.register_blueprint(status(lambda: app.house))
     app.register_blueprint(described())
+    app.register_blueprint(setup(lambda: app.house, lambda: app.doors))
     app.register_blueprint(inference(lambda: app.exchange, lambda: app.house))
     for prefix in ("/api", "/v0"):
         routes = management(lambda: app.house, lambda: app.surveyor)
         app.register_blueprint(routes, url_prefix=prefix, name=f"management_{prefix[1:]}")
-        chat = chosen_endpoint(lambda: app.exchange, lambda: app.house)
+        for named, routes in (
+            ("auth", authentication(lambda: app.house, lambda: app.doors)),
+            ("people", people(lambda: app.house, lambda: app.doors)),
+            ("keys", keys(lambda: app.house)),
+        ):
+            name = f"management_{prefix[1:]}_{named}"
+            app.register_blueprint(routes, url_prefix=prefix, name=name)
+        chat = chosen_endpoint(lambda: app.exchange)
         app.register_blueprint(chat, url_prefix=prefix, name=f"management_{prefix[1:]}_chat")
         events = event_stream(lambda: app.house, app.instance_id)
         app.register_blueprint(events, url_prefix=prefix, name=f"management_{prefix[1:]}_events")
         app.register_blueprint(not_built_yet(), url_prefix=prefix, name=f"later_{prefix[1:]}")
+    refuse_undeclared(app.url_map)
     return app
 
 

@@ -81,6 +81,8 @@ class Attempts:
             if relay.delivered_at_s is not None:
                 lease.outcome = Outcome.SUCCEEDED  # also if the client left the moment it had all
             trail.committed = relay.committed
+            if trail.ticket is not None:
+                trail.ticket.spent(relay.tokens)
             self._account(lease, request, relay, started_s)
         if failure is None:
             return
@@ -109,7 +111,7 @@ class Attempts:
 
         def remember(response_id: str) -> None:
             if request.remembered:
-                self.house.response_made(response_id, endpoint, owner=None)
+                self.house.response_made(response_id, endpoint, trail.caller.owner)
 
         try:
             asked = request.call_to(endpoint, lease.model, trail.model, remember)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,6 +19,34 @@ FAREWELL_LIMIT_S = 30.0
 
 class PeerGone(Exception):
     """The client has left; nothing more can be sent to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whence:
+    """Both ends of the connection that a request came over, as the sockets say."""
+
+    local: str | None
+    peer: str | None
+    secure: bool = False
+    """Whether it is TLS."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The head of one client request, and a way to its body, which is read once at most."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    """By lower-case name; repeated ones joined with a comma."""
+    request_id: str
+    whence: Whence
+    read: Callable[[], Awaitable[bytes | Form]]
+    """Raises the LbError that refuses the body."""
+
+    async def inbound(self) -> Inbound:
+        """The whole request. Raises the LbError that refuses the body."""
+        return Inbound(self.method, self.path, self.headers, await self.read(), self.request_id)
 
 
 @dataclass(frozen=True, slots=True)

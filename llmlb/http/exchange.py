@@ -16,13 +16,19 @@ from llmlb.errors import (
     InternalError,
     LbError,
     ModelNotFound,
+    NotFound,
+    RateLimitExceeded,
     ResponseStateUnavailable,
 )
 from llmlb.house import House
+from llmlb.http.access.gate import Gate, Knock
+from llmlb.http.access.limits import Limits
+from llmlb.http.access.models import may_use, refuse_model
+from llmlb.http.access.needs import CHOSEN, INFERENCE, Need
 from llmlb.http.attempts import Attempts, look_into
 from llmlb.http.cutoff import CutOff
 from llmlb.http.dialect import Dialect
-from llmlb.http.downstream import FAREWELL_LIMIT_S, Downstream, Inbound, PeerGone
+from llmlb.http.downstream import FAREWELL_LIMIT_S, Asked, Downstream, Inbound, PeerGone
 from llmlb.http.inference import InferenceRequest
 from llmlb.http.keepalive import KeptAlive
 from llmlb.http.openai.request import JsonRequest
@@ -61,39 +67,37 @@ class Exchange:
     house: House
     client: UpstreamClient
     images: ImageGate
+    gate: Gate
     instance_id: str
     cut_off: CutOff = field(default_factory=CutOff)
     """Ends what outlasts the drain: with an error event where content has been sent."""
     _attempts: Attempts = field(init=False)
+    _limits: Limits = field(init=False)
 
     def __post_init__(self) -> None:
         self._attempts = Attempts(self.house, self.client, self.cut_off)
+        self._limits = Limits(self.house.world.clock)
 
     async def serve(
-        self,
-        api: Api,
-        inbound: Inbound,
-        downstream: Downstream,
-        *,
-        only: EndpointId | None = None,
+        self, api: Api, asked: Asked, downstream: Downstream, *, only: EndpointId | None = None
     ) -> None:
-        """Answer *inbound*, from the endpoint *only* if one is named.
+        """Answer *asked*, if whoever asks may, from the endpoint *only* if one is named.
 
         Raises nothing but what cancels the task, and PeerGone.
         """
 
-        async def work(client: KeptAlive, trail: Trail) -> None:
+        async def work(inbound: Inbound, client: KeptAlive, trail: Trail) -> None:
+            if not (only is None or only in self.house.registry.catalog.endpoints):
+                raise NotFound("There is no endpoint with this id.")
             await self._serve(api, inbound, client, trail, only)
 
-        await self._answering(work, dialect_of(api), inbound, downstream)
+        need = INFERENCE if only is None else CHOSEN
+        await self._answering(work, dialect_of(api), need, asked, downstream)
 
-    async def serve_stored(
-        self, response_id: str, inbound: Inbound, downstream: Downstream
-    ) -> None:
+    async def serve_stored(self, response_id: str, asked: Asked, downstream: Downstream) -> None:
         """Answer a question about a response that an endpoint keeps. Raises like `serve`."""
 
-        async def work(client: KeptAlive, trail: Trail) -> None:
-            refuse_loops(inbound.headers, self.instance_id)
+        async def work(inbound: Inbound, client: KeptAlive, trail: Trail) -> None:
             if not self.house.open:
                 raise shutting_down()
             await relay_stored(
@@ -106,20 +110,24 @@ class Exchange:
                 trail=trail,
             )
 
-        await self._answering(work, dialect_of(Api.RESPONSES), inbound, downstream)
+        await self._answering(work, dialect_of(Api.RESPONSES), INFERENCE, asked, downstream)
 
     async def _answering(
         self,
-        work: Callable[[KeptAlive, Trail], Awaitable[None]],
+        work: Callable[[Inbound, KeptAlive, Trail], Awaitable[None]],
         dialect: Dialect,
-        inbound: Inbound,
+        need: Need,
+        asked: Asked,
         downstream: Downstream,
     ) -> None:
-        """Do *work*; whatever it raises becomes the answer, in the words of *dialect*."""
+        """Do *work* for whoever may have it done; what goes wrong becomes the answer."""
         trail = Trail()
-        client = KeptAlive(downstream, (("x-request-id", inbound.request_id),))
+        client = KeptAlive(downstream, (("x-request-id", asked.request_id),))
         try:
-            await work(client, trail)
+            trail.caller = self.gate.admit(need, Knock.of(asked))
+            refuse_loops(asked.headers, self.instance_id)
+            with self._limits.enter(trail.caller.key) as trail.ticket:
+                await work(await asked.inbound(), client, trail)
         except LbError as error:
             refusal = error
         except PeerGone:
@@ -127,20 +135,21 @@ class Exchange:
         except ActorGone:
             refusal = shutting_down()
         except Exception as error:  # a fault of ours is one client's 500, not the end of the server
-            log.exception("an exchange failed", request_id=inbound.request_id, error=repr(error))
+            log.exception("an exchange failed", request_id=asked.request_id, error=repr(error))
             refusal = InternalError(
-                f"Something went wrong inside the balancer (request id {inbound.request_id})."
+                f"Something went wrong inside the balancer (request id {asked.request_id})."
             )
         else:
             return
         if trail.committed:
             downstream.abort()
             return
-        told = dialect.error_body(refusal, inbound.request_id)
+        told = dialect.error_body(refusal, asked.request_id)
         # What an endpoint said itself is its answer, and so is all of the only one that may.
         of_one = isinstance(refusal, EndpointRefusal) or trail.only is not None
         way = trail.headers(trail.asked if of_one else None)
-        ours = (("x-request-id", inbound.request_id), *way, *trail.advice(refusal))
+        limits = refusal.headers if isinstance(refusal, RateLimitExceeded) else ()
+        ours = (("x-request-id", asked.request_id), *way, *limits, *trail.advice(refusal))
         head, body = render_error(refusal, ours, told)
         with trio.move_on_after(FAREWELL_LIMIT_S) as bound:
             if client.head_alone:
@@ -159,14 +168,14 @@ class Exchange:
         trail: Trail,
         only: EndpointId | None,
     ) -> None:
-        refuse_loops(inbound.headers, self.instance_id)
         trail.ends_at_s = trio.current_time() + own_time_s(inbound.headers)
         request = read_request(api, inbound.path, inbound.body)
+        refuse_model(trail.caller, request.model, self.house.registry.catalog)
         trail.model = request.model
         trail.route = "" if api in _EVERYWHERE else inbound.path
         if not self.house.open:
             raise shutting_down()
-        if (keeper := self._keeper_of(request)) is not None:
+        if (keeper := self._keeper_of(request, trail.caller.owner)) is not None:
             only, trail.continues = keeper, True
         trail.only = only
 
@@ -194,13 +203,13 @@ class Exchange:
                 request = read_request(api, inbound.path, body)
             await self._take(ways, request, inbound, downstream, trail)
 
-    def _keeper_of(self, request: InferenceRequest) -> EndpointId | None:
+    def _keeper_of(self, request: InferenceRequest, owner: str | None) -> EndpointId | None:
         """The endpoint that keeps what *request* goes on from. Raises what `endpoint_for` does."""
         if not isinstance(request, JsonRequest):
             return None
         return endpoint_for(
             request.goes_on_from,
-            owner=None,
+            owner=owner,
             whereabouts=self.house.responses.whereabouts,
             catalog=self.house.registry.catalog,
         )
@@ -212,9 +221,13 @@ class Exchange:
         images: frozenset[Capability] = frozenset(),
     ) -> list[Way]:
         """The models to ask for, in order. Raises UnsupportedCapability and the like."""
-        fallbacks = self.house.fallbacks_of(request.model)
-        names = (request.model,) if trail.only else (request.model, *fallbacks)
         catalog = self.house.registry.catalog
+        fallbacks = [
+            name
+            for name in self.house.fallbacks_of(request.model)
+            if may_use(trail.caller, name, catalog)
+        ]
+        names = (request.model,) if trail.only else (request.model, *fallbacks)
         return ways_for(request, names, catalog, needs=request.needs | images, only=trail.only)
 
     async def _take(

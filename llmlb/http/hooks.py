@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 from quart import Quart, Response, g, has_websocket_context, request, websocket
 from quart.typing import ResponseTypes
@@ -19,26 +21,29 @@ from llmlb.errors import (
     ShuttingDown,
     UnsupportedMediaType,
 )
+from llmlb.http.access.gate import Gate, Knock
+from llmlb.http.access.needs import PUBLIC, Need, need_of
 from llmlb.http.anthropic.errors import error_body as messages_error_body
 from llmlb.http.downstream import Headers
-from llmlb.http.inbound import headers_of
-from llmlb.http.policy import (
-    refuse_large_head,
-    refuse_loops,
-    refuse_strangers,
-    refuse_two_lengths,
-    request_id_of,
-)
+from llmlb.http.inbound import headers_of, whence_of
+from llmlb.http.policy import refuse_large_head, refuse_loops, refuse_two_lengths, request_id_of
 from llmlb.http.render import render_error
 
 log = structlog.get_logger()
 
-OPEN_TO_ALL = frozenset({"/health", "/ready"})
-"""Served to any peer: they say yes or no, and in a few fixed words what is unwell."""
 
+def install_hooks(
+    app: Quart,
+    gate: Callable[[], Gate],
+    instance_id: str,
+    *,
+    needs: Callable[[str, str], Need] = need_of,
+) -> None:
+    """Put the hooks round every route of *app*, whose requests upstream carry *instance_id*.
 
-def install_hooks(app: Quart, instance_id: str) -> None:
-    """Put the hooks round every route of *app*, whose requests upstream carry *instance_id*."""
+    *gate* raises the LbError that says why there is none; *needs* tells what a method of a rule
+    asks of its caller.
+    """
 
     async def admit() -> None:
         asked = _asked()
@@ -47,10 +52,13 @@ def install_hooks(app: Quart, instance_id: str) -> None:
         scope = asked.scope
         refuse_large_head(scope["raw_path"] + b"?" + scope["query_string"], scope["headers"])
         refuse_two_lengths(headers)
-        if asked.path in OPEN_TO_ALL:
-            return
-        local, peer = scope.get("server"), scope.get("client")
-        refuse_strangers(local[0] if local else None, peer[0] if peer else None, headers)
+        # No route is found where there is none, or none of this method: nobody is told more.
+        need = PUBLIC if asked.url_rule is None else needs(asked.method, asked.url_rule.rule)
+        if need.always:
+            return  # also while there is no house, and so no gate
+        if not need.in_core:
+            knock = Knock(asked.method, asked.path, headers, whence_of(asked), g.request_id)
+            g.caller = gate().admit(need, knock)
         refuse_loops(headers, instance_id)
 
     app.before_request(admit)

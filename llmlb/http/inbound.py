@@ -3,26 +3,51 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, cast
 
 import trio
 from quart import g, request
 from quart.wrappers import Request, Websocket
 
 from llmlb.errors import RequestTimedOut
-from llmlb.http.downstream import Inbound
+from llmlb.http.access.caller import Caller
+from llmlb.http.downstream import Asked, Whence
 from llmlb.http.intake.form import Form
 from llmlb.http.intake.whole import WaitingBody
 
+if TYPE_CHECKING:
+    from werkzeug.local import LocalProxy
 
-async def read_inbound(path: str) -> Inbound:
-    """The request at hand, read to its end, as one of *path*. Raises like `read_body`."""
-    return Inbound(
-        method=request.method,
+
+def asked_for(path: str) -> Asked:
+    """The request at hand, as one of *path*; its body is still to be read."""
+    # not the proxy that stands for whatever request is at hand by then
+    current = cast("LocalProxy[Request]", request)._get_current_object()  # noqa: SLF001
+    return Asked(
+        method=current.method,
         path=path,
-        headers=headers_of(request),
-        body=await read_body(request),
+        headers=headers_of(current),
         request_id=g.request_id,
+        whence=whence_of(current),
+        read=lambda: read_body(current),
     )
+
+
+def whence_of(asked: Request | Websocket) -> Whence:
+    """Where *asked* comes from, as the sockets say: no header plays a part."""
+    scope = asked.scope
+    local, peer = scope.get("server"), scope.get("client")
+    return Whence(
+        local[0] if local else None,
+        peer[0] if peer else None,
+        scope.get("scheme") in ("https", "wss"),
+    )
+
+
+def caller_at_hand() -> Caller:
+    """Whoever the hooks have let in with the request at hand."""
+    caller: Caller = g.caller
+    return caller
 
 
 async def read_body(asked: Request) -> bytes | Form:
@@ -42,5 +67,6 @@ def headers_of(asked: Request | Websocket) -> dict[str, str]:
     headers: dict[str, str] = {}
     for name, value in asked.headers.items():
         key = name.lower()
-        headers[key] = f"{headers[key]}, {value}" if key in headers else value
+        between = "; " if key == "cookie" else ", "
+        headers[key] = f"{headers[key]}{between}{value}" if key in headers else value
     return headers

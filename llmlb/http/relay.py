@@ -84,6 +84,8 @@ class Relay:
     _meter: Meter = field(init=False)
     _scanner: EventScanner = field(init=False)
     _plain_usage: Usage = field(default_factory=Usage, init=False)
+    _events: int = field(default=0, init=False)
+    """How many have gone to the client."""
 
     def __post_init__(self) -> None:
         dialect = self.asked.dialect
@@ -94,6 +96,14 @@ class Relay:
     def usage(self) -> Usage:
         """The tokens counted so far, as the endpoint told."""
         return self._meter.usage if self.asked.stream else self._plain_usage
+
+    @property
+    def tokens(self) -> int:
+        """The tokens of the whole request; where nobody told, those that came, as one an event.
+
+        A client that leaves before the end never gets to hear of its usage, but it has had it.
+        """
+        return self.usage.total or self._events
 
     @property
     def _added_usage(self) -> bool:
@@ -184,7 +194,9 @@ class Relay:
         self.delivered_at_s = self.clock()
 
     async def _begin(self, response: UpstreamResponse, length: int | None = None) -> None:
-        headers = for_client(response.headers, ours=self._content_type(response, length))
+        ours = {name for name, _ in self.own_headers}
+        theirs = for_client(response.headers, ours=self._content_type(response, length))
+        headers = tuple(header for header in theirs if header[0] not in ours)
         if length is not None:
             headers = (*headers, ("content-length", str(length)))
         self.committed = True
@@ -225,6 +237,7 @@ class Relay:
                 withheld.clear()
                 await self._begin(response)
             if ready:
+                self._events += ready.count(b"data:")
                 await self._send(ready)
             if meter.done or meter.error is not None:
                 break

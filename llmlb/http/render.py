@@ -51,4 +51,6 @@ def render_error(
     ]
     if error.retry_after_s is not None:
         own.append(("retry-after", str(error.retry_after_s)))
+    if error.http_status() == 401:
+        own.append(("www-authenticate", 'Bearer realm="llmlb"'))
     return Head(error.http_status(), (*own, *headers)), body

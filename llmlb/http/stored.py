@@ -38,7 +38,7 @@ async def relay_stored(
     ResponseStateUnavailable, UpstreamError, UpstreamRateLimited, UpstreamTimeout,
     EndpointRefusal, ShuttingDown, OwnTimeOver, PeerGone.
     """
-    endpoint = _keeper(house, response_id)
+    endpoint = _keeper(house, response_id, trail.caller.owner)
     trail.attempts = 1
     asked = Call(
         inbound.path,
@@ -77,10 +77,10 @@ async def relay_stored(
         house.response_gone(response_id)
 
 
-def _keeper(house: House, response_id: str) -> Endpoint:
+def _keeper(house: House, response_id: str, owner: str | None) -> Endpoint:
     catalog = house.registry.catalog
     keeper = endpoint_holding(
-        response_id, owner=None, whereabouts=house.responses.whereabouts, catalog=catalog
+        response_id, owner=owner, whereabouts=house.responses.whereabouts, catalog=catalog
     )
     return catalog.endpoints[keeper]
 

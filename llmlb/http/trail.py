@@ -20,6 +20,8 @@ from llmlb.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from llmlb.http.access.caller import NOBODY, Caller
+from llmlb.http.access.limits import Ticket
 from llmlb.http.downstream import Headers
 from llmlb.http.upstream.faults import FaultKind, UpstreamFault
 from llmlb.http.ways import Way
@@ -35,6 +37,10 @@ _ROUTE_MISSING = frozenset({404, 405, 501})
 class Trail:
     """The attempts of one exchange, in their order."""
 
+    caller: Caller = NOBODY
+    """Whoever asks."""
+    ticket: Ticket | None = None
+    """The place within the limits of the caller's key."""
     model: str = ""
     """As it is asked for at present: the client's name, or a fallback's."""
     route: str = ""
@@ -123,7 +129,7 @@ class Trail:
             ]
         if queue_ms > 0:
             told += [("x-queue-status", "queued"), ("x-queue-wait-ms", str(queue_ms))]
-        return tuple(told)
+        return (*told, *(() if self.ticket is None else self.ticket.headers()))
 
     def advice(self, error: LbError) -> Headers:
         """For the SDKs, which would try again by themselves: not after we have tried elsewhere."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import NamedTuple
 
 from llmlb.accounting import Totals
+from llmlb.accounts import KeyId
 from llmlb.types import Api, EndpointId, Whereabouts
 
 
@@ -26,12 +27,14 @@ class Burst:
 
     *totals* are added to what is stored, latencies (ms) replace it. *responses* are the newest
     words on stored responses, by id, in the order in which they were said; None: it is gone.
+    *key_uses* says when a key was used last.
     """
 
     totals: Mapping[StatKey, Totals] = field(default_factory=dict)
     latencies: Mapping[EndpointId, float] = field(default_factory=dict)
     model_latencies: Mapping[tuple[EndpointId, str, Api], float] = field(default_factory=dict)
     responses: Mapping[str, Whereabouts | None] = field(default_factory=dict)
+    key_uses: Mapping[KeyId, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from pypika import Query
 
 from llmlb.errors import StoreUnavailable
 from llmlb.store import connection, files
+from llmlb.store.accounts import AccountRepository
 from llmlb.store.database import Database, Held, ThreadRunner
 from llmlb.store.endpoints import EndpointRepository
 from llmlb.store.faults import startup_error
@@ -37,6 +38,7 @@ class Store:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.endpoints = EndpointRepository(database)
+        self.accounts = AccountRepository(database)
         self.statistics = StatisticsRepository(database)
         self.responses = ResponseRepository(database)
 

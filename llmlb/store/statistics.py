@@ -6,6 +6,7 @@ import structlog
 from pypika import CustomFunction, Query, Table
 
 from llmlb.accounting import Totals
+from llmlb.store.accounts import write_key_uses
 from llmlb.store.burst import Burst, StoredLatency
 from llmlb.store.columns import number_of
 from llmlb.store.database import Database, Transaction
@@ -85,6 +86,7 @@ class StatisticsRepository:
 
 def _write(statements: Transaction, burst: Burst) -> None:
     write_responses(statements, burst.responses)
+    write_key_uses(statements, burst.key_uses)
     for key, totals in burst.totals.items():
         counts = (getattr(totals, column) for column in _COUNTS)
         day = key.day.isoformat()

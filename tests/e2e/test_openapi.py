@@ -38,10 +38,10 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from llmlb.house import World
 from llmlb.http.application import create_app
 from llmlb.http.openapi.document import build_document
 from llmlb.settings import Settings
+from llmlb.world import World
 from tests.fakes.openai import completion, finish, says
 from tests.fakes.upstream import Answer, FakeUpstream, SeenCall, json_answer, sse_answer
 

@@ -7,19 +7,18 @@ from functools import partial
 import pytest
 import trio
 
-from llmlb.http.downstream import Inbound
 from llmlb.types import EndpointId
 from tests.fakes.downstream import FakeDownstream
-from tests.fakes.house import CHAT, Scene, url
+from tests.fakes.house import CHAT, Scene, asked_with, url
 from tests.fakes.openai import chat, completion
 from tests.fakes.upstream import json_answer, refused, replies
 
 
 async def ask_only(scene: Scene, name: str, model: str = "tiny") -> FakeDownstream:
     downstream = FakeDownstream()
-    inbound = Inbound("POST", "/v1/chat/completions", {}, chat(model), "req-1")
+    asked = asked_with(chat(model))
     only = EndpointId(f"id-{name}")
-    await scene.exchange.serve(CHAT, inbound, downstream, only=only)
+    await scene.exchange.serve(CHAT, asked, downstream, only=only)
     return downstream
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
+from tests.fakes.accounts import key, moved_in, secret_of, user
 from tests.fakes.house import Scene
 from tests.fakes.openai import DONE, completion, event, finish, says
 from tests.fakes.upstream import Answer, json_answer, refused, replies, sse_answer
@@ -34,10 +35,11 @@ FROM_CLIENT = {
 
 
 async def test_of_the_clients_headers_an_endpoint_sees_only_the_allowed(scene: Scene) -> None:
+    await moved_in(scene.house, user(), key())
     await scene.endpoint("a")
     scene.on("a", json_answer(completion()))
 
-    await scene.ask(headers=FROM_CLIENT, request_id="req-7")
+    await scene.ask(headers={**FROM_CLIENT, "x-api-key": secret_of("laptop")}, request_id="req-7")
 
     [call] = scene.requests()
     assert call.headers == {

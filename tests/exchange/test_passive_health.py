@@ -12,10 +12,9 @@ from structlog.testing import capture_logs
 
 from llmlb.actors.admission import CircuitState, EndpointHealth
 from llmlb.events import CircuitClosed, CircuitHalfOpened, CircuitOpened, EndpointCooling
-from llmlb.http.downstream import Inbound
 from llmlb.types import EndpointId, Status
 from tests.fakes.downstream import FakeDownstream
-from tests.fakes.house import CHAT, PATHS, Scene
+from tests.fakes.house import CHAT, Scene, asked_with
 from tests.fakes.openai import chat, completion, finish, role, says
 from tests.fakes.upstream import (
     Answer,
@@ -291,9 +290,8 @@ async def test_a_chosen_endpoint_is_asked_whatever_its_circuit(scene: Scene) -> 
     asked = len(scene.requests("bad"))
     assert health(scene, "bad").state is OPEN
     scene.on("bad", OK)
-    inbound = Inbound("POST", PATHS[CHAT], {"content-type": "application/json"}, chat(), "req-1")
     reply = FakeDownstream()
-    await scene.exchange.serve(CHAT, inbound, reply, only=scene.known("bad").id)
+    await scene.exchange.serve(CHAT, asked_with(chat()), reply, only=scene.known("bad").id)
     assert reply.status == 200
     assert len(scene.requests("bad")) == asked + 1
 

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 import trio
 
-from llmlb.http.downstream import Inbound
 from llmlb.types import Api, EndpointId, Mode
 from tests.fakes.downstream import FakeDownstream
-from tests.fakes.house import Scene, url
+from tests.fakes.house import Scene, asked_with, url
 from tests.fakes.openai import typed_event as event
 from tests.fakes.upstream import Answer, hangs, json_answer, refused, replies
 
@@ -43,8 +42,8 @@ async def about(
     scene: Scene, response_id: str, method: str = "GET", rest: str = ""
 ) -> FakeDownstream:
     downstream = FakeDownstream()
-    inbound = Inbound(method, f"/v1/responses/{response_id}{rest}", {}, b"", "req-1")
-    await scene.exchange.serve_stored(response_id, inbound, downstream)
+    asked = asked_with(b"", f"/v1/responses/{response_id}{rest}", method=method)
+    await scene.exchange.serve_stored(response_id, asked, downstream)
     await scene.settle()
     return downstream
 

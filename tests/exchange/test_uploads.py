@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from llmlb.http.downstream import Inbound
 from llmlb.types import Api, Capability
 from tests.fakes.downstream import FakeDownstream
 from tests.fakes.forms import form_of, read_form
-from tests.fakes.house import PATHS, Scene
+from tests.fakes.house import PATHS, Scene, asked_with
 from tests.fakes.upstream import Answer, disconnected, json_answer, refused
 
 TRANSCRIPTION, EDIT = Api.TRANSCRIPTION, Api.IMAGE_EDIT
@@ -33,8 +32,8 @@ MADE = {"created": 1, "data": [{"b64_json": "AAAA"}]}
 async def ask(scene: Scene, api: Api = TRANSCRIPTION, **fields: Any) -> FakeDownstream:
     downstream = FakeDownstream()
     async with form_of(fields) as form:
-        inbound = Inbound("POST", PATHS[api], {"content-type": "multipart/form-data"}, form, "r")
-        await scene.exchange.serve(api, inbound, downstream)
+        asked = asked_with(form, PATHS[api], headers={"content-type": "multipart/form-data"})
+        await scene.exchange.serve(api, asked, downstream)
     return downstream
 
 

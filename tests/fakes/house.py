@@ -14,18 +14,21 @@ import trio
 import trio.testing
 
 from llmlb.accounting import Totals
-from llmlb.house import House, World, open_house
+from llmlb.house import House, open_house
 from llmlb.http.bodies import BodyBudget
-from llmlb.http.downstream import Inbound, PeerGone
+from llmlb.http.downstream import Asked, PeerGone, Whence
 from llmlb.http.engines.surveyor import HttpSurveyor
 from llmlb.http.exchange import Exchange
+from llmlb.http.intake.form import Form
 from llmlb.http.vision.gate import ImageGate
 from llmlb.http.vision.remote import ImageFetch, RemoteImages
 from llmlb.routing import Measured
 from llmlb.settings import Settings
 from llmlb.store.opening import open_store
 from llmlb.types import Api, Endpoint, EndpointId, Status
+from llmlb.world import World
 from tests.fakes.downstream import FakeDownstream
+from tests.fakes.gates import gate_of
 from tests.fakes.openai import chat
 from tests.fakes.upstream import Answer, FakeUpstream, Handler, SeenCall, replies
 
@@ -116,15 +119,14 @@ class Scene:
     ) -> FakeDownstream:
         """Serve one request, by default a plain chat, and return what its client got."""
         downstream = downstream or FakeDownstream()
-        inbound = Inbound(
-            method="POST",
-            path=PATHS[api],
+        asked = asked_with(
+            chat() if body is None else body,
+            PATHS[api],
             headers={"content-type": "application/json", **(headers or {})},
-            body=chat() if body is None else body,
             request_id=request_id,
         )
         with suppress(PeerGone):
-            await self.exchange.serve(api, inbound, downstream)
+            await self.exchange.serve(api, asked, downstream)
         return downstream
 
     async def stream(
@@ -171,6 +173,27 @@ class Scene:
         await trio.testing.wait_all_tasks_blocked()
 
 
+LOOPBACK = Whence("127.0.0.1", "127.0.0.1")
+
+
+def asked_with(
+    body: bytes | Form,
+    path: str = PATHS[CHAT],
+    *,
+    method: str = "POST",
+    headers: Mapping[str, str] | None = None,
+    request_id: str = "req-1",
+    whence: Whence = LOOPBACK,
+) -> Asked:
+    """A request whose body is there already."""
+
+    async def read() -> bytes | Form:
+        await trio.lowlevel.checkpoint()
+        return body
+
+    return Asked(method, path, headers or {}, request_id, whence, read)
+
+
 def url(name: str) -> str:
     return f"http://{name}.lan:8000"
 
@@ -195,7 +218,8 @@ async def scene_in(
                 BodyBudget(house.settings.body_memory_bytes),
                 run_inline,
             )
-            yield Scene(house, upstream, Exchange(house, upstream, gate, "this-instance"))
+            exchange = Exchange(house, upstream, gate, gate_of(house), "this-instance")
+            yield Scene(house, upstream, exchange)
             house.close()
     finally:
         with trio.CancelScope(shield=True):  # it is in memory, and takes no time

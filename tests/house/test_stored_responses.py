@@ -11,11 +11,12 @@ from pathlib import Path
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from llmlb.house import House, World, open_house
+from llmlb.house import House, open_house
 from llmlb.http.engines.surveyor import HttpSurveyor
 from llmlb.settings import Settings
 from llmlb.store.opening import open_store
 from llmlb.types import Endpoint, EndpointId, Whereabouts
+from llmlb.world import World
 from tests.fakes.house import NOW, run_inline
 from tests.fakes.upstream import FakeUpstream
 

@@ -12,9 +12,9 @@ import pytest
 import structlog
 import trio
 
-from llmlb.house import World
 from llmlb.http.application import create_app
 from llmlb.settings import Settings
+from llmlb.world import World
 from tests.conftest import run_in_virtual_time
 from tests.fakes.house import NOW, run_inline
 from tests.fakes.served import Served

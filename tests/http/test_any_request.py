@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from llmlb.house import World
 from llmlb.http.application import create_app
 from llmlb.http.openapi.document import ROUTES
 from llmlb.settings import Settings
+from llmlb.world import World
 from tests.fakes.asgi import Request
 from tests.fakes.house import NOW, PATHS, run_inline
 from tests.fakes.openai import chat, completion

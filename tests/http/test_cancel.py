@@ -17,11 +17,11 @@ import structlog
 import trio
 import trio.testing
 
-from llmlb.house import World
 from llmlb.http.application import create_app
 from llmlb.http.upstream.httpx_client import HttpxUpstreamClient
 from llmlb.settings import Settings
 from llmlb.types import Api
+from llmlb.world import World
 from tests.fakes.forms import CONTENT_TYPE, Fields, form_bytes
 from tests.fakes.house import NOW, PATHS, run_inline
 from tests.fakes.network import MemoryNetwork, ServerSide

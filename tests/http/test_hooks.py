@@ -13,8 +13,10 @@ from werkzeug.exceptions import ImATeapot, UnsupportedMediaType
 
 from llmlb.actors.mailbox import ActorGone
 from llmlb.errors import Conflict
+from llmlb.http.access.needs import PUBLIC
 from llmlb.http.hooks import install_hooks
 from tests.fakes.asgi import Request
+from tests.fakes.gates import gate_without_users
 from tests.fakes.served import Served
 
 STRANGERS: dict[str, dict[str, Any]] = {
@@ -97,7 +99,7 @@ async def test_strangers_learn_nothing_of_the_routes(served: Served) -> None:
 @pytest.fixture
 def app() -> Quart:
     app = QuartTrio("test")
-    install_hooks(app, "this-instance")
+    install_hooks(app, gate_without_users, "this-instance", needs=lambda *_: PUBLIC)
 
     @app.route("/<name>", methods=["GET", "POST"])
     async def view(name: str) -> Any:

@@ -15,10 +15,11 @@ from typing import Protocol
 import structlog
 import trio
 
-from llmlb.house import House, World
+from llmlb.house import House
 from llmlb.http.application import LlmlbApp, create_app
 from llmlb.http.upstream.httpx_client import HttpxUpstreamClient
 from llmlb.settings import Settings
+from llmlb.world import World
 from tests.fakes.asgi import Lifespan, Request
 from tests.fakes.house import NOW
 from tests.simulation.disk import SimDisk

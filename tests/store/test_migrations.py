@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmlb.accounts import KeyId, Permission
 from llmlb.errors import StartupError
 from llmlb.store import connection as opening
 from llmlb.store.connection import connect
@@ -27,6 +28,7 @@ CHECKSUMS = {
     "0006_native_apis": "9bd0de89d80dd2c7af151a179321a44a68c6da116790289e5157eb0977b8b6fa",
     "0007_model_names": "7c8a1bf62f80b0fa02266fb65a4a264d4fd4b9676b16e363b2ad71f7dc75872a",
     "0008_stored_responses": "2e5d661faaaae0623d05f8760ce01c1e5f8c73ce8b8490a947d9de74b9105b28",
+    "0009_accounts": "954fa2d65cfa8c2e6eb8f909d6fc4b09057f98fd0b6db3fdc0cfde335ad6f7c3",
 }
 """Of the released migrations. A line is only ever added: what is released never changes."""
 
@@ -50,6 +52,15 @@ DATA = {
                                model_capabilities = '[["m", ["audio_speech"]]]';""",
     8: """INSERT INTO stored_responses (id, endpoint_id, owner, made_at)
           VALUES ('resp_1', 'gone', NULL, '2025-01-01T00:00:00.000000Z');""",
+    9: """INSERT INTO users (id, username, password_hash, role, created_at)
+          VALUES ('u1', 'ann', '$argon2id$', 'admin', '2025-01-01T00:00:00.000000Z');
+          INSERT INTO api_keys (id, owner, name, prefix, digest, created_at, permissions)
+          VALUES ('k1', 'u1', 'laptop', 'sk_1234567', 'd1', '2025-01-01T00:00:00.000000Z',
+                  '["openai.inference"]');
+          INSERT INTO invitations (id, digest, created_by, created_at, expires_at, status)
+          VALUES ('i1', 'd2', 'u1', '2025-01-01T00:00:00.000000Z',
+                  '2025-01-04T00:00:00.000000Z', 'active');
+          INSERT INTO revoked_sessions VALUES ('s1', 'u1', '2025-01-02T00:00:00.000000Z');""",
 }
 """Rows that a database of each version may hold."""
 
@@ -121,6 +132,11 @@ async def test_every_older_version_becomes_the_newest_with_its_data(
         assert await store.responses.all() == {
             "resp_1": Whereabouts(EndpointId("gone"), None, made_at)
         }
+    if version >= 9:
+        accounts = await store.accounts.all()
+        assert accounts.keys[KeyId("k1")].permissions == {Permission.INFERENCE}
+        assert (accounts.admins[0].username, [*accounts.invitations]) == ("ann", ["i1"])
+        assert [*accounts.revoked] == ["s1"]
     for table, since in {"request_history": 4, "import_records": 5}.items():
         if version >= since:
             count = f"SELECT COUNT(*) FROM {table}"

@@ -23,13 +23,15 @@ _ERRORS: dict[Fault, type[LbError]] = {
 }
 
 
-async def read_form(form: type[F], request: Request) -> F:
+async def read_form(form: type[F], request: Request, *, empty: bool = False) -> F:
     """The body of *request*, whatever content type it claims, as a *form*.
 
-    Raises like `read_body` and `parse_body`.
+    With *empty*, no body is as good as an object without fields. Raises like `read_body` and
+    `parse_body`.
     """
     # no management route takes a form, so the body is no form
-    return parse_body(form, cast("bytes", await read_body(request)))
+    raw = cast("bytes", await read_body(request))
+    return parse_body(form, b"{}" if empty and not raw else raw)
 
 
 def parse_body(form: type[F], raw: bytes) -> F:

@@ -7,27 +7,23 @@ from collections.abc import Callable
 from quart import Blueprint
 from quart.typing import ResponseReturnValue
 
-from llmlb.errors import NotFound
-from llmlb.house import House
 from llmlb.http.asgi import ExchangeResponse
 from llmlb.http.exchange import Exchange
-from llmlb.http.inbound import read_inbound
+from llmlb.http.inbound import asked_for
 from llmlb.http.paths import PATHS
 from llmlb.types import Api, EndpointId
 
 
-def chosen_endpoint(exchange: Callable[[], Exchange], house: Callable[[], House]) -> Blueprint:
+def chosen_endpoint(exchange: Callable[[], Exchange]) -> Blueprint:
     """`/endpoints/{id}/chat/completions`: no other endpoint answers in its place."""
     routes = Blueprint("chosen_endpoint", __name__)
 
     @routes.post("/endpoints/<endpoint_id>/chat/completions")
     async def chat(endpoint_id: str) -> ResponseReturnValue:
         core, only = exchange(), EndpointId(endpoint_id.lower())
-        if only not in house().registry.catalog.endpoints:
-            raise NotFound("There is no endpoint with this id.")
-        inbound = await read_inbound(PATHS[Api.CHAT_COMPLETIONS])
+        asked = asked_for(PATHS[Api.CHAT_COMPLETIONS])
         return ExchangeResponse(
-            lambda downstream: core.serve(Api.CHAT_COMPLETIONS, inbound, downstream, only=only)
+            lambda downstream: core.serve(Api.CHAT_COMPLETIONS, asked, downstream, only=only)
         )
 
     return routes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from llmlb.catalog import Catalog, Reach
@@ -12,13 +12,15 @@ from llmlb.routing import eligible
 from llmlb.types import Capability, Endpoint, Model
 
 
-def model_list(catalog: Catalog) -> list[dict[str, Any]]:
+def model_list(
+    catalog: Catalog, allowed: Callable[[str], bool] = lambda _: True
+) -> list[dict[str, Any]]:
     """The models that a request could be sent to now, in order of their names."""
     names = _other_names(catalog)
     return [
         _item(name, catalog.reach(name), names[name])
         for name, endpoints in sorted(catalog.by_model.items())
-        if eligible(endpoints)
+        if eligible(endpoints) and allowed(name)
     ]
 
 

@@ -10,9 +10,10 @@ from quart.typing import ResponseReturnValue
 
 from llmlb.errors import ModelNotFound
 from llmlb.house import House
+from llmlb.http.access.models import may_use
 from llmlb.http.asgi import ExchangeResponse
 from llmlb.http.exchange import Exchange
-from llmlb.http.inbound import read_inbound
+from llmlb.http.inbound import asked_for, caller_at_hand
 from llmlb.http.openai.models import model_item, model_list
 from llmlb.http.paths import PATHS
 from llmlb.types import Api
@@ -34,8 +35,8 @@ def inference(exchange: Callable[[], Exchange], house: Callable[[], House]) -> B
 
     def add(api: Api, path: str) -> None:
         async def view() -> ResponseReturnValue:
-            core, inbound = exchange(), await read_inbound(path)
-            return ExchangeResponse(lambda downstream: core.serve(api, inbound, downstream))
+            core, asked = exchange(), asked_for(path)
+            return ExchangeResponse(lambda downstream: core.serve(api, asked, downstream))
 
         routes.add_url_rule(path, endpoint=api.value, view_func=view, methods=["POST"])
 
@@ -43,9 +44,9 @@ def inference(exchange: Callable[[], Exchange], house: Callable[[], House]) -> B
         add(api, path)
 
     async def stored(response_id: str) -> ResponseReturnValue:
-        core, inbound = exchange(), await read_inbound(_path_with_query())
+        core, asked = exchange(), asked_for(_path_with_query())
         return ExchangeResponse(
-            lambda downstream: core.serve_stored(response_id, inbound, downstream)
+            lambda downstream: core.serve_stored(response_id, asked, downstream)
         )
 
     for path, methods in STORED:
@@ -53,12 +54,17 @@ def inference(exchange: Callable[[], Exchange], house: Callable[[], House]) -> B
 
     @routes.get("/v1/models")
     async def models() -> ResponseReturnValue:
-        return {"object": "list", "data": model_list(house().registry.catalog)}
+        catalog, caller = house().registry.catalog, caller_at_hand()
+        return {
+            "object": "list",
+            "data": model_list(catalog, lambda name: may_use(caller, name, catalog)),
+        }
 
     @routes.get("/v1/models/<path:name>")
     async def model(name: str) -> ResponseReturnValue:
-        item = model_item(house().registry.catalog, name)
-        if item is None:
+        catalog = house().registry.catalog
+        item = model_item(catalog, name)
+        if item is None or not may_use(caller_at_hand(), name, catalog):
             raise ModelNotFound(name)
         return item
 

@@ -12,6 +12,7 @@ from quart import Blueprint, Response
 
 import llmlb
 from llmlb.forms import Form
+from llmlb.http.openapi.accounts import ACCOUNTS
 from llmlb.http.openapi.events import EVENTS
 from llmlb.http.openapi.headers import HEADERS
 from llmlb.http.openapi.inference import CHOSEN, INFERENCE, MODELS
@@ -20,6 +21,7 @@ from llmlb.http.openapi.management import MANAGEMENT, PROCESS
 from llmlb.http.openapi.media import MEDIA
 from llmlb.http.openapi.refusals import ANTHROPIC_ERROR_SCHEMA, ERROR_SCHEMA, refusals_of
 from llmlb.http.openapi.route import Content, JsonSchema, Parameter, Route
+from llmlb.http.openapi.security import SCHEMES, security_of, who_may
 
 ROUTES: tuple[Route, ...] = (
     *INFERENCE,
@@ -27,6 +29,7 @@ ROUTES: tuple[Route, ...] = (
     *KEPT,
     *MODELS,
     *MANAGEMENT,
+    *ACCOUNTS,
     CHOSEN,
     *EVENTS,
     *PROCESS,
@@ -35,8 +38,11 @@ ROUTES: tuple[Route, ...] = (
 DESCRIPTION = """\
 One OpenAI-compatible address in front of your own inference servers.
 
-There are no users and keys yet, so only the machine that llmlb runs on is served; others get 403 \
-`setup_required`, but for `/health` and `/ready`.
+`/v1` takes API keys alone. Management takes what each route says: a key with the permission that \
+it names, or somebody who has logged in, by the token or by the cookie. With the cookie, a request \
+that changes something needs the header `x-csrf-token` with what the cookie `llmlb_csrf` holds. \
+Until there is an administrator, and with `LLMLB_AUTH=off`, the machine that llmlb runs on needs \
+no credential, and others get 403 `setup_required`, but for `/health`, `/ready` and `/setup`.
 
 Everything under `/api` answers under `/v0`, too, the prefix of older versions.
 
@@ -66,7 +72,11 @@ def build_document() -> JsonSchema:
         "servers": [{"url": "/"}],
         "tags": [{"name": tag} for tag in dict.fromkeys(route.tag for route in ROUTES)],
         "paths": paths,
-        "components": {"schemas": _schemas(), "headers": dict(HEADERS)},
+        "components": {
+            "schemas": _schemas(),
+            "headers": dict(HEADERS),
+            "securitySchemes": SCHEMES,
+        },
     }
 
 
@@ -94,8 +104,9 @@ def _operation(route: Route, method: str) -> JsonSchema:
         "tags": [route.tag],
         "summary": route.summary if first else f"{route.summary}, as with {route.methods[0]}",
     }
-    if route.says:
-        operation["description"] = route.says
+    if told := " ".join(filter(None, (route.says, who_may(route.need)))):
+        operation["description"] = told
+    operation["security"] = security_of(route.need)
     if route.parameters:
         operation["parameters"] = [_parameter(parameter) for parameter in route.parameters]
     if route.body is not None:

@@ -76,6 +76,12 @@ def _number(name: str, says: str, most: int, default: int) -> Parameter:
     return Parameter(name, says, schema)
 
 
+PAGED = (
+    _number("page", "From 1 on.", LAST_PAGE, 1),
+    _number("per_page", "Of them on a page.", MOST_PER_PAGE, PER_PAGE),
+)
+"""The parameters of a list."""
+
 MANAGEMENT: tuple[Route, ...] = (
     operator(
         "GET",
@@ -89,8 +95,7 @@ MANAGEMENT: tuple[Route, ...] = (
                 "Only those of this status.",
                 {"type": "string", "enum": [status.value for status in Status]},
             ),
-            _number("page", "From 1 on.", LAST_PAGE, 1),
-            _number("per_page", "Endpoints on a page.", MOST_PER_PAGE, PER_PAGE),
+            *PAGED,
         ),
     ),
     operator(

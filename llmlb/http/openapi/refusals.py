@@ -5,13 +5,20 @@ from __future__ import annotations
 import inspect
 
 from llmlb.errors import (
+    AuthenticationError,
+    CsrfFailed,
     EndpointRefusal,
+    ExpiredApiKey,
     HeadersTooLarge,
     InternalError,
     InvalidRequest,
+    InvalidSession,
     LbError,
     LoopDetected,
+    MissingCredential,
     Overloaded,
+    PasswordChangeRequired,
+    PermissionDenied,
     RequestTimedOut,
     RequestTooLarge,
     SetupRequired,
@@ -69,7 +76,8 @@ ANTHROPIC_ERROR_SCHEMA: JsonSchema = {
 
 def refusals_of(route: Route) -> dict[str, JsonSchema]:
     """The error responses of *route*, by status."""
-    classes = dict.fromkeys((*EVERYWHERE, *(OF_BODIES if route.body else ()), *route.errors))
+    bodies = OF_BODIES if route.body else ()
+    classes = dict.fromkeys((*EVERYWHERE, *_of_the_gate(route), *bodies, *route.errors))
     passes_on = EndpointRefusal in classes
     by_status: dict[int, list[type[LbError]]] = {}
     for error in classes:
@@ -82,6 +90,21 @@ def refusals_of(route: Route) -> dict[str, JsonSchema]:
     if passes_on:
         refusals["4XX"] = _response(route, 499, [EndpointRefusal], any_code=True)
     return refusals
+
+
+def _of_the_gate(route: Route) -> tuple[type[LbError], ...]:
+    """What whoever calls *route* may be told about credentials."""
+    need = route.need
+    if need.public:
+        return ()
+    errors: list[type[LbError]] = [MissingCredential, AuthenticationError, PermissionDenied]
+    if need.key is not None:
+        errors.append(ExpiredApiKey)
+    if need.role is not None:
+        errors += [InvalidSession, CsrfFailed]
+        if not need.password_due:
+            errors.append(PasswordChangeRequired)
+    return tuple(errors)
 
 
 def told_of(error: type[LbError]) -> str:

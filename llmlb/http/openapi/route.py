@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from llmlb.errors import LbError
+from llmlb.http.access.needs import NEEDS, Need
 
 JsonSchema = dict[str, Any]
 
@@ -16,6 +18,13 @@ BINARY: JsonSchema = {"type": "string", "contentMediaType": "application/octet-s
 
 Shape = type[BaseModel] | JsonSchema
 """A model, which gets a place among the document's schemas, or a schema as it stands."""
+
+
+_NEEDS = {
+    (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)): need
+    for (method, _, rule), need in ((line.partition(" "), need) for line, need in NEEDS.items())
+}
+"""By method and path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +77,11 @@ class Route:
     """Of every response."""
     anthropic: bool = False
     """Errors come in Anthropic's shape."""
+
+    @property
+    def need(self) -> Need:
+        """What it asks of its caller: the same for each of its methods."""
+        return _NEEDS[self.methods[0], self.path]
 
 
 def open_object(required: Sequence[str] = (), **properties: JsonSchema) -> JsonSchema:

@@ -17,11 +17,13 @@ from quart.typing import TestClientProtocol
 from quart_trio import QuartTrio
 
 from llmlb.errors import ShuttingDown
-from llmlb.house import House, World, open_house
+from llmlb.house import House, open_house
 from llmlb.http.hooks import install_hooks
 from llmlb.http.manage.endpoints import management
 from llmlb.settings import Settings
 from llmlb.store.opening import Store, open_store
+from llmlb.world import World
+from tests.fakes.gates import gate_of
 from tests.fakes.surveyor import FakeSurveyor
 
 T = TypeVar("T")
@@ -104,9 +106,10 @@ async def api(nursery: trio.Nursery, surveyor: FakeSurveyor, tmp_path: Path) -> 
     )
     house = await open_house(settings, store, surveyor, world=world)
     await nursery.start(house.run)
+    gate = gate_of(house)
     ticks = count()  # how often the start has looked at the clock is no test's business
     app = QuartTrio("test")
-    install_hooks(app, "this-instance")
+    install_hooks(app, lambda: gate, "this-instance")
 
     def standing() -> House:
         if not house.open:

@@ -201,7 +201,7 @@ def test_what_a_check_refuses_is_told_in_its_own_words() -> None:
 def route(**more: Any) -> Route:
     said: dict[str, Any] = {
         "methods": ("POST",),
-        "path": "/v1/things",
+        "path": "/v1/rerank",
         "name": "thing",
         "tag": "Inference",
         "summary": "Make a thing",

@@ -1,0 +1,134 @@
+"""Who may get in: the one owner of users, keys and invitations."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, assert_never
+
+import structlog
+import trio
+
+from llmlb.accounts import Accounts, Row, Step
+from llmlb.actors.mailbox import ActorGone, Ask, Mailbox
+from llmlb.errors import LbError
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+CLOSING_WRITE_LIMIT_S = 5.0
+
+Rule = Callable[[Accounts], Step[T]]
+"""What is to change, worked out by the owner on what there is; it raises the LbError that
+refuses it."""
+
+
+class AccountStore(Protocol):
+    """Where accounts outlive the process."""
+
+    async def change(self, put: Iterable[Row], drop: Iterable[Row]) -> None:
+        """Do all of it, durably, or nothing. Raises StoreUnavailable."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Change(Ask[Any]):
+    rule: Rule[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The write that *change* needed has ended."""
+
+    change: Change
+    step: Step[Any]
+    error: LbError | None
+
+
+Message = Change | Written
+
+
+class KeyRing:
+    """Owns all accounts; publishes them as a frozen view.
+
+    A change counts, for everybody and at once, when it is in the database: a key that was
+    deleted opens nothing from the moment its deletion is answered.
+    """
+
+    def __init__(self, store: AccountStore, accounts: Accounts) -> None:
+        self._mailbox = Mailbox[Message]()
+        self._store, self._accounts = store, accounts
+        self._waiting: deque[Change] = deque()
+        self._writing = False
+        self._children: trio.Nursery
+
+    @property
+    def accounts(self) -> Accounts:
+        """The accounts as they are now; a frozen view."""
+        return self._accounts
+
+    async def change(self, rule: Rule[T]) -> T:
+        """Make a change; durable on return.
+
+        Raises the LbError that *rule* refuses with, StoreUnavailable, ActorGone.
+        """
+        answer: T = await self._mailbox.ask(Change(rule))
+        return answer
+
+    def close(self) -> None:
+        """Finish what was asked, then stop."""
+        self._mailbox.close()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        with trio.CancelScope() as closing:
+            async with trio.open_nursery() as self._children:
+                await self._mailbox.serve(self._handle, task_status=task_status)
+                closing.deadline = trio.current_time() + CLOSING_WRITE_LIMIT_S
+        if closing.cancelled_caught:
+            log.warning("the last change of accounts may not have been saved")
+
+    def _handle(self, message: Message) -> None:
+        match message:
+            case Change():
+                self._waiting.append(message)
+            case Written():
+                self._writing = False
+                self._finish(message)
+            case _:
+                assert_never(message)
+        self._start_write()
+
+    def _start_write(self) -> None:
+        while self._waiting and not self._writing:
+            change = self._waiting.popleft()
+            try:
+                step = change.rule(self._accounts)
+            except LbError as refusal:
+                change.reply.refuse(refusal)
+                continue
+            if not (step.put or step.drop):
+                change.reply.answer(step.answer)
+                continue
+            self._writing = True
+            self._children.start_soon(self._write, change, step)
+
+    async def _write(self, change: Change, step: Step[Any]) -> None:
+        error = None
+        try:
+            await self._store.change(step.put, step.drop)
+        except LbError as refusal:
+            error = refusal
+        with suppress(ActorGone):  # closing: the next start reads what was written
+            self._mailbox.tell(Written(change, step, error))
+
+    def _finish(self, written: Written) -> None:
+        step, reply = written.step, written.change.reply
+        if written.error is not None:
+            log.warning("a change of accounts was not saved", reason=str(written.error))
+            reply.refuse(written.error)
+            return
+        self._accounts = self._accounts.with_changes(put=step.put, drop=step.drop)
+        reply.answer(step.answer)
