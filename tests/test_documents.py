@@ -17,6 +17,7 @@ import pytest
 from llmlb.actors.admission import AdmissionController
 from llmlb.actors.feed import EventFeed
 from llmlb.actors.journal import Journal
+from llmlb.actors.keyring import KeyRing
 from llmlb.actors.latency import LatencyTracker
 from llmlb.actors.prober import DeviceProber
 from llmlb.actors.registry import EndpointRegistry
@@ -216,6 +217,7 @@ ACTORS = {
     "prober": DeviceProber,
     "journal": Journal,
     "feed": EventFeed,
+    "keyring": KeyRing,
 }
 
 EDGE = re.compile(r"(\w+) (-->|==>|-\.->)\|([\w, ]+)\| (\w+)")
@@ -243,7 +245,7 @@ def test_every_message_of_the_house_is_in_the_graph() -> None:
     said = {(name, edge[4]) for edge in EDGE.finditer(graph) for name in edge[3].split(", ")}
     house = (ROOT / "llmlb/house.py").read_text()
     told = re.findall(
-        r"self\.(registry|latency|responses|admission|prober|journal|feed)\.(\w+)", house
+        r"self\.(registry|latency|responses|admission|prober|journal|feed|keyring)\.(\w+)", house
     )
     plumbing = {"run", "close", "standings", "catalog"}
     assert {(name, actor) for actor, name in told if name not in plumbing} <= said

@@ -222,11 +222,29 @@ def test_what_every_route_may_say_is_said_of_each() -> None:
     refusals = refusals_of(route())
     assert {status: codes(said) for status, said in refusals.items()} == {
         "400": ["invalid_value"],
-        "403": ["setup_required"],
+        "401": ["missing_api_key", "invalid_api_key", "expired_api_key"],
+        "403": ["setup_required", "insufficient_permissions"],
         "431": ["headers_too_large"],
         "500": ["internal_error"],
         "508": ["loop_detected"],
     }
+
+
+def test_credentials_are_spoken_of_where_they_are_asked_for() -> None:
+    login, chat = OPERATIONS["POST", "/api/auth/login"], OPERATIONS["POST", "/v1/chat/completions"]
+    users = OPERATIONS["GET", "/api/users"]
+    assert (login["security"], "401" in login["responses"]) == ([], True)
+    assert chat["security"] == [{"key": []}, {"key_header": []}]
+    assert users["security"] == [{"key": []}, {"key_header": []}, {"token": []}, {"cookie": []}]
+    assert users["description"] == "For an administrator or a key with `users.manage`."
+    assert codes(users["responses"]["403"]) == [
+        "setup_required",
+        "insufficient_permissions",
+        "csrf_failed",
+        "password_change_required",
+    ]
+    schemes = DOCUMENT["components"]["securitySchemes"].keys()
+    assert {s for o in OPERATIONS.values() for one in o["security"] for s in one} == schemes
 
 
 def test_who_reads_a_body_may_refuse_it() -> None:
