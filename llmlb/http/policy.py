@@ -71,7 +71,7 @@ def own_time_s(headers: Mapping[str, str]) -> float:
 
 
 def refuse_strangers(local: str | None, peer: str | None, headers: Mapping[str, str]) -> None:
-    """Let only this machine itself in, as long as there are no users and keys.
+    """Let only this machine itself in, while that is all that a request has to show.
 
     Both ends of the connection have to be loopback, nobody may have forwarded it, and no page
     of another site may have sent it through a browser on this machine. Raises SetupRequired.
@@ -80,7 +80,8 @@ def refuse_strangers(local: str | None, peer: str | None, headers: Mapping[str, 
     if is_loopback(local) and is_loopback(peer) and not (forwarded or _from_elsewhere(headers)):
         return
     raise SetupRequired(
-        "This balancer has no users and keys yet, so it serves only the machine it runs on."
+        "Without users and keys this balancer serves only the machine it runs on: make the first "
+        "administrator, by the link that was printed at its start."
     )
 
 
@@ -89,13 +90,20 @@ def _from_elsewhere(headers: Mapping[str, str]) -> bool:
     if headers.get("sec-fetch-site") == "cross-site":
         return True
     origin = headers.get("origin")
-    if origin is None:
-        return False
-    try:
-        host = urlsplit(origin).hostname
-    except ValueError:
+    if origin is not None and not _is_this_machine(origin):
         return True
-    return host != "localhost" and not is_loopback(host)
+    # A page whose name has been made to lead here is of one origin with us, and reads without an
+    # Origin. The name is all that gives it away; programs may use any.
+    browser = "mozilla/" in headers.get("user-agent", "").lower()
+    return browser and not _is_this_machine(f"//{headers.get('host', '')}")
+
+
+def _is_this_machine(url: str) -> bool:
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        return False
+    return host == "localhost" or is_loopback(host)
 
 
 def refuse_loops(headers: Mapping[str, str], instance_id: str) -> None:

@@ -13,7 +13,9 @@ import openai
 import pytest
 import trio
 
+from llmlb.accounts import KeyLimits, Permission
 from llmlb.types import Api, Capability, EndpointId
+from tests.fakes.accounts import EVERYTHING, LONG_AGO, key, moved_in, secret_of, user
 from tests.fakes.asgi import Request
 from tests.fakes.forms import CONTENT_TYPE, form_bytes
 from tests.fakes.house import PATHS, Scene, url
@@ -183,6 +185,31 @@ async def from_elsewhere(served: Served, route: Route) -> Request:
     )
 
 
+def with_key(*, shown: str | None = "laptop", **fields: Any) -> Ask:
+    """Asks with a key, once there are people: one that is unknown, or that has *fields*."""
+
+    async def ask(served: Served, route: Route) -> Request:
+        await moved_in(served.app.house, user(), key(**fields))
+        await endpoint(served.scene, route)
+        headers = {} if shown is None else {"x-api-key": secret_of(shown)}
+        reply = await post(served, route, None, **headers)
+        assert not served.scene.requests()
+        return reply
+
+    return ask
+
+
+async def beyond_the_limit(served: Served, route: Route) -> Request:
+    limits = KeyLimits(requests_per_minute=1)
+    await moved_in(served.app.house, user(), key(limits=limits))
+    await endpoint(served.scene, route)
+    headers = {"x-api-key": secret_of("laptop")}
+    assert (await post(served, route, None, **headers)).status == 200
+    reply = await post(served, route, None, **headers)
+    assert reply.headers["x-ratelimit-remaining-requests"] == "0"
+    return reply
+
+
 async def of_the_other_kind(served: Served, route: Route) -> Request:
     other = replace(route, is_form=not route.is_form, fields={})
     return await post(served, other)
@@ -257,6 +284,28 @@ SITUATIONS: dict[str, Situation] = {
     "not from this machine": Situation(
         from_elsewhere, Told(403, "permission_error", "setup_required")
     ),
+    "no key": Situation(with_key(shown=None), Told(401, "authentication_error", "missing_api_key")),
+    "an unknown key": Situation(
+        with_key(shown="another"), Told(401, "authentication_error", "invalid_api_key")
+    ),
+    "a key that is disabled": Situation(
+        with_key(enabled=False), Told(401, "authentication_error", "invalid_api_key")
+    ),
+    "a key that has expired": Situation(
+        with_key(expires_at=LONG_AGO), Told(401, "authentication_error", "expired_api_key")
+    ),
+    "a key without the permission": Situation(
+        with_key(permissions=EVERYTHING - {Permission.INFERENCE}),
+        Told(403, "permission_error", "insufficient_permissions"),
+    ),
+    "a key that may not use the model": Situation(
+        with_key(allowed_models=frozenset({"other"})),
+        Told(403, "permission_error", "insufficient_permissions", "model"),
+    ),
+    "beyond the key's limit": Situation(
+        beyond_the_limit,
+        Told(429, "rate_limit_error", "rate_limit_exceeded", retry_after=True),
+    ),
     "a loop": Situation(looping, Told(508, "upstream_error", "loop_detected")),
     "a model that cannot do it": Situation(
         incapable,
@@ -298,6 +347,7 @@ SITUATIONS: dict[str, Situation] = {
 
 OPENAI_CLASSES: dict[int, type[openai.APIStatusError]] = {
     400: openai.BadRequestError,
+    401: openai.AuthenticationError,
     403: openai.PermissionDeniedError,
     404: openai.NotFoundError,
     409: openai.ConflictError,
@@ -306,6 +356,7 @@ OPENAI_CLASSES: dict[int, type[openai.APIStatusError]] = {
 }
 
 ANTHROPIC_TYPES = {
+    401: "authentication_error",
     403: "permission_error",
     404: "not_found_error",
     409: "conflict_error",

@@ -151,3 +151,27 @@ def test_a_body_whose_length_is_told_in_two_ways_is_refused() -> None:
     refuse_two_lengths({"transfer-encoding": "chunked"})
     with pytest.raises(InvalidRequest):
         refuse_two_lengths({"content-length": "3", "transfer-encoding": "chunked"})
+
+
+BROWSER = {"user-agent": "Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/150.0"}
+
+
+@pytest.mark.parametrize(
+    ("host", "let_in"),
+    [
+        ("localhost:32768", True),
+        ("127.0.0.1:32768", True),
+        ("[::1]:32768", True),
+        ("rebound.evil.example:32768", False),
+        ("192.168.1.7", False),
+        ("[::1", False),
+        ("", False),
+    ],
+)
+def test_a_page_whose_name_leads_here_is_of_another_site(host: str, let_in: bool) -> None:
+    refuse_strangers(LOCAL, LOCAL, {"host": host})  # curl may call us what it likes
+    if let_in:
+        refuse_strangers(LOCAL, LOCAL, {"host": host, **BROWSER})
+    else:
+        with pytest.raises(SetupRequired):
+            refuse_strangers(LOCAL, LOCAL, {"host": host, **BROWSER})
