@@ -81,18 +81,19 @@ class Gate:
 
     def admit(self, need: Need, knock: Knock) -> Caller:
         """Whoever *knock* comes from. Raises the LbError that says why it is not let in."""
-        caller = Caller(self.address_of(knock))
+        address = self.address_of(knock)
+        caller: Caller | None = None
         try:
             if need.always:
-                return caller
+                return Caller(address)
             if self.open_to_local:
-                return self._as_local(need, knock, caller.address)
+                return self._as_local(need, knock, address)
             if need.public:
-                return caller
-            caller = self._known(need, knock, caller.address)
+                return Caller(address)
+            caller = self._known(need, knock, address)
             self._refuse_without_right(need, caller)
         except LbError as refusal:
-            self._on_refused(knock, refusal, caller)
+            self._on_refused(knock, refusal, caller or Caller(address))
             raise
         return caller
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -25,9 +26,12 @@ def client_address(
     `X-Forwarded-For` is believed only of peers in *trusted*, and read from its end: the last
     address there that is not trusted is the client's. What stands before it may be made up.
     """
-    address = _address(whence.peer or "")
+    peer = whence.peer or ""
+    if not trusted:
+        return _plain(peer)
+    address = _address(peer)
     if address is None or not _is_among(address, trusted):
-        return None if address is None else str(address)
+        return _plain(peer)
     for text in reversed(headers.get("x-forwarded-for", "").split(",")):
         said = _address(text.strip())
         if said is None:
@@ -50,6 +54,12 @@ def came_securely(whence: Whence, headers: Mapping[str, str], trusted: Collectio
 
 def _is_among(address: Address, networks: Collection[Network]) -> bool:
     return any(address.version == n.version and address in n for n in networks)
+
+
+@lru_cache(maxsize=4096)
+def _plain(peer: str) -> str | None:
+    address = _address(peer)
+    return None if address is None else str(address)
 
 
 def _address(text: str) -> Address | None:
