@@ -56,21 +56,23 @@ class Throttle:
 
     def failed(self, account: str, address: str | None, device: str | None) -> None:
         """The password was wrong, or there is no such account."""
-        if device is not None:
-            self._add(("device", device))
-            return
-        group = group_of(address)
-        for key in (("address", group), ("account", account), ("pair", group, account)):
+        for key in _keys(account, address, device):
             self._add(key)
+
+    def take_back(self, account: str, address: str | None, device: str | None) -> None:
+        """What was counted as a failure beforehand has turned out to be none."""
+        for key in _keys(account, address, device):
+            times = self._failures.get(key)
+            if times:
+                times.pop()
 
     def succeeded(self, account: str, address: str | None, device: str | None) -> None:
         """Whoever mistyped and then got it right begins anew; the address as a whole does not.
 
         Else an attacker who has an account could wash the address clean by logging in.
         """
-        if device is not None:
-            self._failures.pop(("device", device), None)
-        self._failures.pop(("pair", group_of(address), account), None)
+        self.take_back(account, address, device)
+        self._failures.pop(_keys(account, address, device)[-1], None)
 
     def _add(self, key: tuple[str, ...]) -> None:
         times = self._failures.setdefault(key, deque(maxlen=UNDER_ATTACK))
@@ -96,6 +98,14 @@ class Throttle:
         if len(times) < limit:
             return 0.0
         return times[len(times) - limit] + WINDOW_S - self.clock()
+
+
+def _keys(account: str, address: str | None, device: str | None) -> list[tuple[str, ...]]:
+    """Where a failure counts; the last one is what this very client has done to this account."""
+    if device is not None:
+        return [("device", device)]
+    group = group_of(address)
+    return [("address", group), ("account", account), ("pair", group, account)]
 
 
 def group_of(address: str | None) -> str:

@@ -18,7 +18,7 @@ from llmlb.accounts.changes import (
     set_own_password,
 )
 from llmlb.accounts.credentials import digest_of
-from llmlb.errors import CsrfFailed, StoreUnavailable, WrongPassword
+from llmlb.errors import CsrfFailed, RateLimitExceeded, StoreUnavailable, WrongPassword
 from llmlb.house import House
 from llmlb.http.access.caller import Caller
 from llmlb.http.access.credentials import (
@@ -91,9 +91,13 @@ class _AuthRoutes:
         doors.throttle.refuse(*place)
         # Counted before it is known, and taken back: of many attempts at once each counts.
         doors.throttle.failed(*place)
-        right, better_hash = await doors.passwords.check(
-            form.password, None if known is None else known.password_hash
-        )
+        try:
+            right, better_hash = await doors.passwords.check(
+                form.password, None if known is None else known.password_hash
+            )
+        except RateLimitExceeded:  # nothing was tried
+            doors.throttle.take_back(*place)
+            raise
         user = await self._recorded(known, better_hash) if right and known else None
         if user is None:
             raise WrongPassword("The user name or the password is not right.")
