@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from llmlb.errors import StartupError
 from llmlb.name_tables import NameTable, parse_fallbacks, parse_table
+from llmlb.origins import parse_origins
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -55,6 +56,8 @@ Networks = Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(_netwo
 
 Aliases = Annotated[NameTable, NoDecode, BeforeValidator(parse_table)]
 Fallbacks = Annotated[NameTable, NoDecode, BeforeValidator(parse_fallbacks)]
+
+Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_origins)]
 
 
 class Settings(BaseSettings):
@@ -132,6 +135,9 @@ class Settings(BaseSettings):
     image_fetch: Literal["off", "passthrough", "inline"] = Field("passthrough")
     image_fetch_allow: Networks = Field(())
     """Besides public addresses, what `inline` may fetch from."""
+
+    cors_origins: Origins = Field(())
+    """Whose pages may call `/v1` from a browser; `*` alone: anybody's."""
 
     model_aliases: Aliases = Field((), validate_default=False)
     """Names that clients may use, and the models that each stands for."""

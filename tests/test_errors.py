@@ -26,6 +26,7 @@ TABLE = {
     "MissingField": (400, "invalid_request_error", "missing_field"),
     "UnsupportedCapability": (400, "invalid_request_error", "unsupported_capability"),
     "SetupRequired": (403, "permission_error", "setup_required"),
+    "OriginNotAllowed": (403, "permission_error", "origin_not_allowed"),
     "ModelNotFound": (404, "invalid_request_error", "model_not_found"),
     "NotFound": (404, "not_found_error", "not_found"),
     "MethodNotAllowed": (405, "invalid_request_error", "method_not_allowed"),

@@ -27,6 +27,11 @@ SPECIFIED: dict[str, tuple[str, str, object]] = {
     "LLMLB_BODY_MEMORY_BYTES": ("body_memory_bytes", "4096", 4096),
     "LLMLB_MODEL_ALIASES": ("model_aliases", "a=b|c", (("a", ("b", "c")),)),
     "LLMLB_MODEL_FALLBACKS": ("model_fallbacks", '{"a": "b"}', (("a", ("b",)),)),
+    "LLMLB_CORS_ORIGINS": (
+        "cors_origins",
+        "HTTPS://chat.example:443, tauri://localhost",
+        ("https://chat.example", "tauri://localhost"),
+    ),
     "LLMLB_LOAD_GRACE_S": ("load_grace_s", "0", 0.0),
     "LLMLB_RETRY_TIMEOUT_S": ("retry_timeout_s", "0", 0.0),
     "LLMLB_STREAM_KEEPALIVE_S": ("stream_keepalive_s", "7.5", 7.5),
@@ -51,6 +56,7 @@ DEFAULTS: dict[str, object] = {
     "token_gap_timeout_s": 120,
     "stream_timeout_s": 3600,
     "retry_timeout_s": 600,
+    "cors_origins": (),
     "load_grace_s": 120,
     "stream_keepalive_s": 0,
 }
@@ -133,6 +139,8 @@ def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -
         ("LLMLB_MODEL_ALIASES", "fast=fast"),
         ("LLMLB_MODEL_ALIASES", "{fast: slow}"),
         ("LLMLB_MODEL_FALLBACKS", "a=b, b=a"),
+        ("LLMLB_CORS_ORIGINS", "https://chat.example/"),
+        ("LLMLB_CORS_ORIGINS", "*, https://chat.example"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence_that_names_it(

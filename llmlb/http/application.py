@@ -37,6 +37,7 @@ from llmlb.http.manage.setup import setup
 from llmlb.http.manage.users import people
 from llmlb.http.openai.routes import inference
 from llmlb.http.openapi.document import described
+from llmlb.http.response_policy import ResponsePolicy
 from llmlb.http.status import status
 from llmlb.http.upstream.client import UpstreamClient
 from llmlb.http.upstream.guarded import GuardedNetwork
@@ -87,6 +88,7 @@ class LlmlbApp(QuartTrio):
         self._doors: Doors | None = None
         self._surveyor: Surveyor | None = None
         self._reception: Reception | None = None
+        self.response_policy = ResponsePolicy()
         self.asked_at_s = -math.inf
         """When the latest request came in, by Trio's clock."""
         self.url: str | None = None
@@ -96,6 +98,8 @@ class LlmlbApp(QuartTrio):
         self._ended = trio.Event()
         # Streams last as long as they last, and bodies have their own limit.
         self.config["RESPONSE_TIMEOUT"] = None
+        # OPTIONS is a preflight, which the response policy answers, or a method like any other.
+        self.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
 
     @property
     def house(self) -> House:
@@ -161,6 +165,7 @@ class LlmlbApp(QuartTrio):
     async def _live(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         settings = self._given_settings or load_settings()
         configure_logging(settings.log_level)
+        self.response_policy = ResponsePolicy.of(settings)
         self.config["MAX_CONTENT_LENGTH"] = None  # judged where bodies come in
         self.config["BODY_TIMEOUT"] = settings.body_timeout_s
         self.body_budget.limit_bytes = settings.body_memory_bytes
@@ -235,7 +240,9 @@ def create_app(
     app.url_map.merge_slashes = False  # its redirect would be a page of HTML
     app.before_serving(app.open)
     app.after_serving(app.close)
-    install_hooks(app, lambda: app.doors.gate, app.instance_id)
+    install_hooks(
+        app, lambda: app.doors.gate, app.instance_id, lambda: app.response_policy
+    )
     app.register_blueprint(status(lambda: app.house))
     app.register_blueprint(described())
     app.register_blueprint(setup(lambda: app.house, lambda: app.doors))
@@ -252,7 +259,7 @@ def create_app(
             app.register_blueprint(routes, url_prefix=prefix, name=name)
         chat = chosen_endpoint(lambda: app.exchange)
         app.register_blueprint(chat, url_prefix=prefix, name=f"management_{prefix[1:]}_chat")
-        events = event_stream(lambda: app.house, app.instance_id)
+        events = event_stream(lambda: app.house, app.instance_id, lambda: app.response_policy)
         app.register_blueprint(events, url_prefix=prefix, name=f"management_{prefix[1:]}_events")
         app.register_blueprint(not_built_yet(), url_prefix=prefix, name=f"later_{prefix[1:]}")
     refuse_undeclared(app.url_map)

@@ -43,6 +43,8 @@ class Asked:
     whence: Whence
     read: Callable[[], Awaitable[bytes | Form]]
     """Raises the LbError that refuses the body."""
+    asked_path: str = ""
+    """The client's own, where *path* is another one."""
 
     async def inbound(self) -> Inbound:
         """The whole request. Raises the LbError that refuses the body."""

@@ -122,6 +122,8 @@ class Exchange:
     ) -> None:
         """Do *work* for whoever may have it done; what goes wrong becomes the answer."""
         trail = Trail()
+        own_path = asked.asked_path or asked.path
+        downstream = Dressed(downstream, self.gate.policy, own_path, asked.headers.get("origin"))
         client = KeptAlive(downstream, (("x-request-id", asked.request_id),))
         try:
             trail.caller = self.gate.admit(need, Knock.of(asked))

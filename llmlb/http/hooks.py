@@ -24,10 +24,12 @@ from llmlb.errors import (
 from llmlb.http.access.gate import Gate, Knock
 from llmlb.http.access.needs import PUBLIC, Need, need_of
 from llmlb.http.anthropic.errors import error_body as messages_error_body
+from llmlb.http.browser_hooks import PolicyNow, install_browser_hooks, preflight_answer
 from llmlb.http.downstream import Headers
 from llmlb.http.inbound import headers_of, whence_of
 from llmlb.http.policy import refuse_large_head, refuse_loops, refuse_two_lengths, request_id_of
 from llmlb.http.render import render_error
+from llmlb.http.response_policy import ResponsePolicy
 
 log = structlog.get_logger()
 
@@ -36,6 +38,7 @@ def install_hooks(
     app: Quart,
     gate: Callable[[], Gate],
     instance_id: str,
+    policy: PolicyNow = ResponsePolicy,
     *,
     needs: Callable[[str, str], Need] = need_of,
 ) -> None:
@@ -44,22 +47,26 @@ def install_hooks(
     *gate* raises the LbError that says why there is none; *needs* tells what a method of a rule
     asks of its caller.
     """
+    install_browser_hooks(app, policy)
 
-    async def admit() -> None:
+    async def admit() -> Response | None:
         asked = _asked()
         headers = headers_of(asked)
         g.request_id = request_id_of(headers)
         scope = asked.scope
         refuse_large_head(scope["raw_path"] + b"?" + scope["query_string"], scope["headers"])
         refuse_two_lengths(headers)
+        if (told := preflight_answer(asked, headers, policy())) is not None:
+            return told
         # No route is found where there is none, or none of this method: nobody is told more.
         need = PUBLIC if asked.url_rule is None else needs(asked.method, asked.url_rule.rule)
         if need.always:
-            return  # also while there is no house, and so no gate
+            return None  # also while there is no house, and so no gate
         if not need.in_core:
             knock = Knock(asked.method, asked.path, headers, whence_of(asked), g.request_id)
             g.caller = gate().admit(need, knock)
         refuse_loops(headers, instance_id)
+        return None
 
     app.before_request(admit)
     app.before_websocket(admit)

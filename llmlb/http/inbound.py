@@ -30,6 +30,7 @@ def asked_for(path: str) -> Asked:
         request_id=g.request_id,
         whence=whence_of(current),
         read=lambda: read_body(current),
+        asked_path=current.path,
     )
 
 

@@ -70,14 +70,18 @@ def own_time_s(headers: Mapping[str, str]) -> float:
     return float(said)
 
 
-def refuse_strangers(local: str | None, peer: str | None, headers: Mapping[str, str]) -> None:
+def refuse_strangers(
+    local: str | None, peer: str | None, headers: Mapping[str, str], *, invited: bool = False
+) -> None:
     """Let only this machine itself in, while that is all that a request has to show.
 
     Both ends of the connection have to be loopback, nobody may have forwarded it, and no page
-    of another site may have sent it through a browser on this machine. Raises SetupRequired.
+    of another site may have sent it through a browser on this machine, unless that page is
+    *invited*. Raises SetupRequired.
     """
     forwarded = any(_FORWARDING.fullmatch(name) for name in headers)
-    if is_loopback(local) and is_loopback(peer) and not (forwarded or _from_elsewhere(headers)):
+    foreign = _from_elsewhere(headers) and not invited
+    if is_loopback(local) and is_loopback(peer) and not (forwarded or foreign):
         return
     raise SetupRequired(
         "Without users and keys this balancer serves only the machine it runs on: make the first "

@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from tests.fakes.accounts import key, moved_in, secret_of, user
+from llmlb.http.response_policy import OF_API
 from tests.fakes.house import Scene
 from tests.fakes.openai import DONE, completion, event, finish, says
 from tests.fakes.upstream import Answer, json_answer, refused, replies, sse_answer
@@ -104,6 +105,7 @@ async def test_of_an_endpoints_headers_a_client_sees_only_the_allowed(
         "x-llmlb-model": "tiny",
         "x-llmlb-attempts": "1",
         "x-llmlb-queue-ms": "0",
+        **dict(OF_API),
     }
     assert "sk-endpoint" not in str(reply.heads)
 
@@ -189,6 +191,7 @@ async def test_an_error_tells_of_the_attempts_too(scene: Scene) -> None:
         "x-request-id": "req-9",
         "x-llmlb-queue-ms": "0",
         "x-llmlb-attempts": "1",
+        **dict(OF_API),
     }
 
 

@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from llmlb.http.keepalive import COMMENT
+from llmlb.http.response_policy import OF_API
 from llmlb.types import Api
 from tests.fakes.downstream import FakeDownstream
 from tests.fakes.house import CHAT, Scene
@@ -36,7 +37,8 @@ async def test_comments_come_until_the_first_token(scene: Scene) -> None:
     reply = await scene.stream()
 
     assert reply.status == 200
-    assert reply.headers == {"content-type": "text/event-stream", "x-request-id": "req-1"}
+    ours = {"content-type": "text/event-stream", "x-request-id": "req-1"}
+    assert reply.headers == {**ours, **dict(OF_API)}
     about = b": x-llmlb-endpoint: a\n: x-llmlb-model: tiny\n: x-llmlb-queue-ms: 0\n"
     about += b": x-llmlb-attempts: 1\n\n"
     assert reply.body == COMMENT * 3 + about + wire(role(), says("Hi"), finish())

@@ -25,6 +25,7 @@ from llmlb.http.access.proxies import client_address
 from llmlb.http.access.sessions import Session, Sessions, user_in
 from llmlb.http.downstream import Asked, Whence
 from llmlb.http.policy import refuse_strangers
+from llmlb.http.response_policy import ResponsePolicy
 from llmlb.settings import Settings
 from llmlb.world import World
 
@@ -41,7 +42,8 @@ class Knock:
 
     @classmethod
     def of(cls, asked: Asked) -> Knock:
-        return cls(asked.method, asked.path, asked.headers, asked.whence, asked.request_id)
+        path = asked.asked_path or asked.path
+        return cls(asked.method, path, asked.headers, asked.whence, asked.request_id)
 
 
 OnRefused = Callable[[Knock, LbError, Caller], None]
@@ -62,6 +64,7 @@ class Gate:
         on_refused: OnRefused,
     ) -> None:
         self.settings, self.sessions = settings, sessions
+        self.policy = ResponsePolicy.of(settings)
         self._accounts, self._world = accounts, world
         self._on_used, self._on_refused = on_used, on_refused
 
@@ -99,7 +102,8 @@ class Gate:
 
     def _as_local(self, need: Need, knock: Knock, address: str | None) -> Caller:
         whence = knock.whence
-        refuse_strangers(whence.local, whence.peer, knock.headers)
+        invited = self.policy.invites(knock.path, knock.headers.get("origin"))
+        refuse_strangers(whence.local, whence.peer, knock.headers, invited=invited)
         if need.person and not need.public:
             raise SetupRequired(
                 "There are no users yet: open the link that was printed at the start."

@@ -134,7 +134,7 @@ def refuse_undeclared(url_map: Map) -> None:
     routes = {
         f"{method} {rule.rule}"
         for rule in url_map.iter_rules()
-        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        for method in (rule.methods or set()) - {"HEAD"}
     }
     if routes != NEEDS.keys():
         raise ValueError(f"routes and needs differ: {sorted(routes ^ NEEDS.keys())}")
@@ -142,6 +142,4 @@ def refuse_undeclared(url_map: Map) -> None:
 
 def need_of(method: str, rule: str) -> Need:
     """What a route asks for. Raises KeyError for one that nobody has declared."""
-    if method == "OPTIONS":
-        return PUBLIC
     return NEEDS[f"{'GET' if method == 'HEAD' else method} {rule}"]

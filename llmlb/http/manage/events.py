@@ -14,8 +14,10 @@ from llmlb.errors import LbError
 from llmlb.house import House
 from llmlb.http.asgi import ExchangeResponse
 from llmlb.http.downstream import Downstream, Head, Headers
+from llmlb.http.dressed import Dressed
 from llmlb.http.manage.event_json import KEEP_ALIVE, EventIds
 from llmlb.http.render import render_error
+from llmlb.http.response_policy import ResponsePolicy
 from llmlb.http.turned_away import shutting_down
 
 KEEP_ALIVE_EVERY_S = 15.0
@@ -25,12 +27,15 @@ TAKING_LIMIT_S = 30.0
 
 _HEADERS: Headers = (
     ("content-type", "text/event-stream"),
-    ("cache-control", "no-store"),
     ("x-accel-buffering", "no"),
 )
 
 
-def event_stream(house: Callable[[], House], instance_id: str) -> Blueprint:
+def event_stream(
+    house: Callable[[], House],
+    instance_id: str,
+    policy: Callable[[], ResponsePolicy] = ResponsePolicy,
+) -> Blueprint:
     """`/dashboard/events`, to be registered under each management prefix."""
     routes, ids = Blueprint("events", __name__), EventIds(instance_id)
 
@@ -40,7 +45,8 @@ def event_stream(house: Callable[[], House], instance_id: str) -> Blueprint:
         if request.method == "HEAD":
             return Response(b"", 200, dict(_HEADERS))
         after = ids.seq_of(request.headers.get("last-event-id"))
-        return ExchangeResponse(_Following(current, ids, after, g.request_id).run)
+        following = _Following(current, ids, after, g.request_id)
+        return ExchangeResponse(lambda client: following.run(Dressed(client, policy())))
 
     return routes
 

@@ -19,6 +19,7 @@ from llmlb.errors import (
 )
 from llmlb.http.policy import HEADER_BLOCK_LIMIT_BYTES, has_two_lengths
 from llmlb.http.render import render_error
+from llmlb.http.response_policy import OF_API
 
 AHEAD_LIMIT_BYTES = 64 * 1024
 """No more is read of requests that are sent before the one at hand has been answered."""
@@ -148,7 +149,7 @@ class Http1(H11Protocol):
     async def _send_error_response(self, status_code: int) -> None:
         said = self.connection.said
         error = _REFUSALS.get(status_code, InvalidRequest)(f"The request is refused: {said}.")
-        ours = (("x-request-id", uuid.uuid4().hex), ("connection", "close"))
+        ours = (("x-request-id", uuid.uuid4().hex), ("connection", "close"), *OF_API)
         head, body = render_error(error, ours)
         own = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in head.headers]
         headers = [*own, *self.config.response_headers("h11")]
