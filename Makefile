@@ -8,7 +8,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo serve test unit simulate e2e test-313 lint format api-doc lock clean env-app env-demo env-dev
+.PHONY: help demo serve test unit simulate e2e test-313 lint scan format api-doc lock clean env-app env-demo env-dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,7 +19,7 @@ demo: env-demo ## two real llama.cpp servers behind the balancer, until Ctrl-C (
 serve: env-app ## the balancer alone, on 127.0.0.1 (PORT=32768)
 	@exec $(BIN)/llmlb serve --port $(PORT)
 
-test: env-dev ## everything: the whole suite, lint, and the unit part on 3.13 where found
+test: env-dev ## everything: the whole suite, lint, scans, and the unit part on 3.13
 	@exec scripts/test.sh
 
 unit: env-dev ## the fast part of the suite, in virtual time
@@ -35,15 +35,20 @@ test-313: env-dev ## the unit part on Python 3.13, if there is one
 	@scripts/test-313.sh
 
 lint: env-dev ## style, types, async rules, layers
-	$(BIN)/ruff check llmlb tests
-	$(BIN)/ruff format --check llmlb tests
-	$(BIN)/mypy --explicit-package-bases llmlb tests
+	$(BIN)/ruff check llmlb tests scripts
+	$(BIN)/ruff format --check llmlb tests scripts
+	$(BIN)/mypy --explicit-package-bases llmlb tests scripts
 	$(BIN)/flake8 --select ASYNC llmlb tests
 	$(BIN)/lint-imports
 
+scan: env-dev ## insecure code, known vulnerabilities of packages, secrets in files
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive llmlb
+	$(BIN)/python -m scripts.audit
+	$(BIN)/python -m scripts.scan_secrets
+
 format: env-dev ## rewrite the code in the one format
-	$(BIN)/ruff check --fix-only llmlb tests
-	$(BIN)/ruff format llmlb tests
+	$(BIN)/ruff check --fix-only llmlb tests scripts
+	$(BIN)/ruff format llmlb tests scripts
 
 api-doc: env-app ## docs/api.md anew, after a change of the API
 	@exec $(BIN)/python -m scripts.api_doc

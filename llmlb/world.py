@@ -22,5 +22,5 @@ class World:
 
     now: Callable[[], datetime] = utc_now
     clock: Callable[[], float] = trio.current_time
-    rng: random.Random = random.Random()  # noqa: S311, RUF009 - jitter, not secrets; one is enough
+    rng: random.Random = random.Random()  # noqa: S311, RUF009 - jitter; one is enough # nosec B311
     new_id: Callable[[], str] = lambda: str(uuid.uuid4())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
+import subprocess  # for our own commands # nosec B404
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Child:
         self.log = log
         with log.open("ab") as output:
             self._start_of_log_bytes = output.tell()
-            self._process = subprocess.Popen(  # noqa: S603 - our own command, without a shell
+            self._process = subprocess.Popen(  # noqa: S603 - our own command, without a shell # nosec B603
                 self.command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

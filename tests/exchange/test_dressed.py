@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,12 +10,11 @@ import pytest
 import trio
 
 from llmlb.http.cors import Cors
-from llmlb.http.downstream import Inbound
 from llmlb.http.dressed import Dressed
 from llmlb.http.response_policy import OF_API, ResponsePolicy
 from llmlb.types import Api
 from tests.fakes.downstream import FakeDownstream
-from tests.fakes.house import CHAT, PATHS, Scene
+from tests.fakes.house import CHAT, PATHS, Scene, asked_with
 from tests.fakes.openai import chat, completion, finish, says
 from tests.fakes.upstream import hangs, json_answer, refused, sse_answer
 
@@ -26,8 +26,8 @@ async def ask(
 ) -> FakeDownstream:
     client = FakeDownstream()
     headers: Mapping[str, str] = {} if origin is None else {"origin": origin}
-    inbound = Inbound("POST", PATHS[CHAT], headers, body, "req-1", asked_path)
-    await scene.exchange.serve(CHAT, inbound, client)
+    asked = replace(asked_with(body, headers=headers), asked_path=asked_path)
+    await scene.exchange.serve(CHAT, asked, client)
     return client
 
 
@@ -52,8 +52,8 @@ async def test_a_plain_answer_a_stream_and_an_error_are_dressed(scene: Scene) ->
 
 async def test_an_answer_about_a_stored_response_is_dressed(scene: Scene) -> None:
     client = FakeDownstream()
-    inbound = Inbound("GET", "/v1/responses/resp_1", {}, b"", "req-1")
-    await scene.exchange.serve_stored("resp_1", inbound, client)
+    asked = asked_with(b"", "/v1/responses/resp_1", method="GET")
+    await scene.exchange.serve_stored("resp_1", asked, client)
     assert client.status == 404
     assert is_dressed(client)
 
@@ -72,7 +72,7 @@ async def test_a_head_that_is_sent_before_the_answer_is_dressed(
 
 
 async def test_a_page_that_may_call_is_told_so_with_every_answer(scene: Scene) -> None:
-    scene.exchange.policy = ResponsePolicy(Cors(frozenset({PAGE})))
+    scene.exchange.gate.policy = ResponsePolicy(Cors(frozenset({PAGE})))
     await scene.endpoint("a")
     scene.on("a", sse_answer(says("Hi"), finish()))
     stream = await ask(scene, chat(stream=True))
@@ -88,7 +88,7 @@ async def test_a_page_that_may_call_is_told_so_with_every_answer(scene: Scene) -
 
 @pytest.mark.parametrize("origin", [None, "https://evil.example", f"{PAGE}, {PAGE}"])
 async def test_any_other_page_is_told_nothing(scene: Scene, origin: str | None) -> None:
-    scene.exchange.policy = ResponsePolicy(Cors(frozenset({PAGE})))
+    scene.exchange.gate.policy = ResponsePolicy(Cors(frozenset({PAGE})))
     await scene.endpoint("a")
     scene.on("a", json_answer(completion()))
     client = await ask(scene, chat(), origin=origin)
@@ -99,7 +99,7 @@ async def test_any_other_page_is_told_nothing(scene: Scene, origin: str | None) 
 
 
 async def test_a_chat_under_management_is_not_for_pages_of_other_origins(scene: Scene) -> None:
-    scene.exchange.policy = ResponsePolicy(Cors(frozenset({PAGE})))
+    scene.exchange.gate.policy = ResponsePolicy(Cors(frozenset({PAGE})))
     await scene.endpoint("a")
     scene.on("a", json_answer(completion()))
     client = await ask(scene, chat(), asked_path="/api/endpoints/id-a/chat/completions")

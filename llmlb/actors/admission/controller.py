@@ -79,7 +79,7 @@ class AdmissionController(AdmissionFace):
         self._standings, self._clock = standings, clock
         self._catalog = Catalog.of({})
         self._slots, self._line, self._throughput = Slots(), Line[WaitForReady](), Throughput()
-        self._health = Health(rng or random.Random(), on_circuit)  # noqa: S311 - no secret
+        self._health = Health(rng or random.Random(), on_circuit)  # noqa: S311 - no secret # nosec B311
         self._retries, self._withheld = RetryBudget(), False
         self._out: dict[int, tuple[str, Endpoint]] = {}
         """The model that each live lease was granted for, and the endpoint as it was then."""
