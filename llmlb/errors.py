@@ -145,6 +145,8 @@ class CsrfFailed(LbError):
     """A request with a cookie does not show that a page of the balancer's own has sent it."""
 
     status, _type, _code = 403, "permission_error", "csrf_failed"
+
+
 class OriginNotAllowed(LbError):
     """A browser asks whether a page of another origin may call, and it may not."""
 

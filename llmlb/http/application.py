@@ -240,9 +240,7 @@ def create_app(
     app.url_map.merge_slashes = False  # its redirect would be a page of HTML
     app.before_serving(app.open)
     app.after_serving(app.close)
-    install_hooks(
-        app, lambda: app.doors.gate, app.instance_id, lambda: app.response_policy
-    )
+    install_hooks(app, lambda: app.doors.gate, app.instance_id, lambda: app.response_policy)
     app.register_blueprint(status(lambda: app.house))
     app.register_blueprint(described())
     app.register_blueprint(setup(lambda: app.house, lambda: app.doors))

@@ -29,6 +29,7 @@ from llmlb.http.attempts import Attempts, look_into
 from llmlb.http.cutoff import CutOff
 from llmlb.http.dialect import Dialect
 from llmlb.http.downstream import FAREWELL_LIMIT_S, Asked, Downstream, Inbound, PeerGone
+from llmlb.http.dressed import Dressed
 from llmlb.http.inference import InferenceRequest
 from llmlb.http.keepalive import KeptAlive
 from llmlb.http.openai.request import JsonRequest

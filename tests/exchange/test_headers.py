@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import trio
 
-from tests.fakes.accounts import key, moved_in, secret_of, user
 from llmlb.http.response_policy import OF_API
+from tests.fakes.accounts import key, moved_in, secret_of, user
 from tests.fakes.house import Scene
 from tests.fakes.openai import DONE, completion, event, finish, says
 from tests.fakes.upstream import Answer, json_answer, refused, replies, sse_answer

@@ -203,6 +203,23 @@ async def test_a_page_that_is_named_may_call_without_a_user(
 
 @virtually
 @with_cors
+async def test_on_a_connection_a_call_follows_its_preflight(
+    served: Served, nursery: trio.Nursery, settings: dict[str, Any]
+) -> None:
+    client = Client(served.app, nursery)
+    asked = f"OPTIONS /v1/models HTTP/1.1\r\nhost: x\r\norigin: {PAGE}\r\n"
+    await client.send(f"{asked}access-control-request-method: GET\r\n\r\n".encode())
+    await client.send(f"GET /v1/models HTTP/1.1\r\nhost: x\r\norigin: {PAGE}\r\n\r\n".encode())
+    first, called = client.answers("OPTIONS", "GET")
+    assert (first.status, first.body, called.status) == (204, b"", 200)
+    for answer in (first, called):
+        assert answer.headers["access-control-allow-origin"] == PAGE
+        assert answer.headers["vary"] == "origin"
+    await client.leave()
+
+
+@virtually
+@with_cors
 async def test_a_page_that_is_named_may_not_manage(
     served: Served, settings: dict[str, Any]
 ) -> None:
