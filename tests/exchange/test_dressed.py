@@ -13,6 +13,7 @@ from llmlb.http.cors import Cors
 from llmlb.http.dressed import Dressed
 from llmlb.http.response_policy import OF_API, ResponsePolicy
 from llmlb.types import Api
+from tests.fakes.accounts import bearer, key, moved_in, user
 from tests.fakes.downstream import FakeDownstream
 from tests.fakes.house import CHAT, PATHS, Scene, asked_with
 from tests.fakes.openai import chat, completion, finish, says
@@ -25,7 +26,9 @@ async def ask(
     scene: Scene, body: bytes, asked_path: str = PATHS[CHAT], origin: str | None = PAGE
 ) -> FakeDownstream:
     client = FakeDownstream()
-    headers: Mapping[str, str] = {} if origin is None else {"origin": origin}
+    await moved_in(scene.house, user(), key())
+    said: Mapping[str, str] = {} if origin is None else {"origin": origin}
+    headers = {**said, **bearer("laptop")}
     asked = replace(asked_with(body, headers=headers), asked_path=asked_path)
     await scene.exchange.serve(CHAT, asked, client)
     return client
