@@ -9,7 +9,8 @@ from importlib import resources
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
-from quart import Blueprint, Response, jsonify, render_template, request
+from jinja2 import Environment, PackageLoader, Template
+from quart import Blueprint, Response, jsonify, request
 
 from llmlb.account_form import SHORTEST_PASSWORD, SetupForm
 from llmlb.accounts import Role, User, UserId
@@ -29,7 +30,7 @@ _FIELDS = 8
 
 def setup(house: Callable[[], House], doors: Callable[[], Doors]) -> Blueprint:
     """`/setup`: a page for people, and JSON for scripts. It is gone once there is an admin."""
-    blueprint = Blueprint("setup", __name__, template_folder="templates")
+    blueprint = Blueprint("setup", __name__)
     routes = _SetupRoutes(house, doors)
     blueprint.add_url_rule("/setup", "page", routes.page, methods=["GET"])
     blueprint.add_url_rule("/setup", "submit", routes.submit, methods=["POST"])
@@ -47,8 +48,8 @@ class _SetupRoutes:
         try:
             self._doors().setup.check(token)
         except LbError as refusal:
-            return await _page(refusal.http_status(), token=None, problem=refusal.message)
-        return await _page(200, token=token)
+            return _page(refusal.http_status(), token=None, problem=refusal.message)
+        return _page(200, token=token)
 
     async def style(self) -> Response:
         return Response(_style(), content_type="text/css; charset=utf-8")
@@ -70,13 +71,13 @@ class _SetupRoutes:
         try:
             user = await self._made(parse_body(SetupForm, json.dumps(said).encode()))
         except LbError as refusal:
-            return await _page(
+            return _page(
                 refusal.http_status(),
                 token=said.get("token", ""),
                 username=said.get("username", ""),
                 problem=refusal.message,
             )
-        return await _page(201, done=True, username=user.username, url=request.host_url.rstrip("/"))
+        return _page(201, done=True, username=user.username, url=request.host_url.rstrip("/"))
 
     async def _made(self, form: SetupForm) -> User:
         """The administrator. Raises SetupRequired without the right token, and Conflict."""
@@ -97,10 +98,17 @@ class _SetupRoutes:
             raise NotFound("There is nothing to set up.")
 
 
-async def _page(status: int, **said: Any) -> tuple[Response, int]:  # noqa: ANN401 - for the template
+def _page(status: int, **said: Any) -> tuple[Response, int]:  # noqa: ANN401 - for the template
     known = {"token": None, "username": "", "problem": "", "done": False}
-    text = await render_template("setup.html", shortest=SHORTEST_PASSWORD, **{**known, **said})
+    text = _template().render(shortest=SHORTEST_PASSWORD, **{**known, **said})
     return Response(text, content_type="text/html; charset=utf-8"), status
+
+
+@cache
+def _template() -> Template:
+    # Not Quart's own way: that goes through a thread for each page.
+    loader = PackageLoader("llmlb.http.manage")
+    return Environment(loader=loader, autoescape=True).get_template("setup.html")
 
 
 def _fields(raw: bytes) -> dict[str, str]:
