@@ -42,6 +42,8 @@ from llmlb.http.status import status
 from llmlb.http.upstream.client import UpstreamClient
 from llmlb.http.upstream.guarded import GuardedNetwork
 from llmlb.http.upstream.httpx_client import HttpxUpstreamClient
+from llmlb.http.upstream.listener import Listener
+from llmlb.http.upstream.rules import for_endpoints, for_strangers
 from llmlb.http.vision.gate import ImageGate
 from llmlb.http.vision.remote import ImageFetch, RemoteImages
 from llmlb.settings import Settings, load_settings
@@ -89,6 +91,8 @@ class LlmlbApp(QuartTrio):
         self._surveyor: Surveyor | None = None
         self._reception: Reception | None = None
         self.response_policy = ResponsePolicy()
+        self.listener: Listener | None = None
+        """Where it is reached, if whoever serves it says so before it starts."""
         self.asked_at_s = -math.inf
         """When the latest request came in, by Trio's clock."""
         self.url: str | None = None
@@ -190,7 +194,9 @@ class LlmlbApp(QuartTrio):
             passwords = Passwords(self._run_in_thread)
             await make_first_admin(settings, store, passwords, self._world)
             client = self._given_client or HttpxUpstreamClient(
-                instance_id=self.instance_id, connect_timeout_s=settings.connect_timeout_s
+                instance_id=self.instance_id,
+                connect_timeout_s=settings.connect_timeout_s,
+                network=GuardedNetwork(for_endpoints(self.listener)),
             )
             held.push_async_callback(_even_if_cancelled, client.aclose)
             self._surveyor = HttpSurveyor(client)
@@ -204,7 +210,7 @@ class LlmlbApp(QuartTrio):
             images = HttpxUpstreamClient(
                 instance_id=self.instance_id,
                 connect_timeout_s=settings.connect_timeout_s,
-                network=GuardedNetwork(settings.image_fetch_allow),
+                network=GuardedNetwork(for_strangers(settings.image_fetch_allow, self.listener)),
             )
             held.push_async_callback(_even_if_cancelled, images.aclose)
             images_gate = ImageGate(
@@ -246,7 +252,7 @@ def create_app(
     app.register_blueprint(setup(lambda: app.house, lambda: app.doors))
     app.register_blueprint(inference(lambda: app.exchange, lambda: app.house))
     for prefix in ("/api", "/v0"):
-        routes = management(lambda: app.house, lambda: app.surveyor)
+        routes = management(lambda: app.house, lambda: app.surveyor, lambda: app.listener)
         app.register_blueprint(routes, url_prefix=prefix, name=f"management_{prefix[1:]}")
         for named, routes in (
             ("auth", authentication(lambda: app.house, lambda: app.doors)),

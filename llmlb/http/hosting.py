@@ -20,6 +20,7 @@ from llmlb.http.application import CLOSING_LIMIT_S, LlmlbApp, create_app
 from llmlb.http.heap import give_back_large_blocks
 from llmlb.http.logs import configure_logging
 from llmlb.http.policy import is_loopback
+from llmlb.http.upstream.listener import Listener
 from llmlb.http.wire.connection import Limits
 from llmlb.http.wire.serving import connections_of_ours
 from llmlb.settings import Settings
@@ -68,6 +69,7 @@ def _cannot_start(error: StartupError) -> int:
 
 async def _serve(app: LlmlbApp, settings: Settings, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
+    app.listener = Listener(host, port)
     if not is_loopback(host):
         log.warning(
             "other machines can reach this address, and there is no TLS: keys and passwords can be "

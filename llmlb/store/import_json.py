@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from llmlb.addresses import refuse_no_endpoint
 from llmlb.store.columns import (
     MOST_GPUS,
     device_of,
@@ -81,7 +82,7 @@ def _base_url(value: object) -> str:
     if text is None:
         raise UnreadableRecord("it has no base_url")
     try:
-        return normalise_base_url(text)
+        return refuse_no_endpoint(normalise_base_url(text))
     except ValueError as error:
         raise UnreadableRecord(str(error)) from None
 

@@ -17,28 +17,38 @@ from llmlb.http.manage.body import read_form
 from llmlb.http.manage.endpoint_json import Figures, JsonObject, endpoint_json, models_json
 from llmlb.http.manage.probing import check_now, sync_now
 from llmlb.http.manage.query import Page, flag
+from llmlb.http.upstream.listener import Listener, refuse_own
 from llmlb.types import Endpoint, EndpointId, Mode, Status
 
 VERIFY_LIMIT_S = 15.0
 """The surveyor has bounds of its own; this one is for all it does to check."""
 
 
-def management(house: Callable[[], House], surveyor: Callable[[], Surveyor]) -> Blueprint:
+def management(
+    house: Callable[[], House],
+    surveyor: Callable[[], Surveyor],
+    listener: Callable[[], Listener | None] = lambda: None,
+) -> Blueprint:
     """The management routes, to be registered under each prefix that they answer under.
 
     *house* and *surveyor* are asked at each request; they raise the LbError that says why
-    there is none.
+    there is none. *listener* is ours, if that is known: it cannot be an endpoint.
     """
     blueprint = Blueprint("management", __name__)
-    _EndpointRoutes(house, surveyor).add_to(blueprint)
+    _EndpointRoutes(house, surveyor, listener).add_to(blueprint)
     return blueprint
 
 
 class _EndpointRoutes:
     """Owns nothing: each view asks the house, and puts its answer into JSON."""
 
-    def __init__(self, house: Callable[[], House], surveyor: Callable[[], Surveyor]) -> None:
-        self._house, self._surveyor = house, surveyor
+    def __init__(
+        self,
+        house: Callable[[], House],
+        surveyor: Callable[[], Surveyor],
+        listener: Callable[[], Listener | None],
+    ) -> None:
+        self._house, self._surveyor, self._listener = house, surveyor, listener
 
     def add_to(self, blueprint: Blueprint) -> None:
         one = "/endpoints/<endpoint_id>"
@@ -78,6 +88,7 @@ class _EndpointRoutes:
         house = self._house()
         verify = flag(request.args, "verify")
         form = await read_form(EndpointForm, request)
+        self._refuse_ourselves(form.base_url)
         interval_s = house.settings.health_check_interval_s
         blank = Endpoint(
             EndpointId(house.world.new_id()),
@@ -93,6 +104,12 @@ class _EndpointRoutes:
         with asking():
             registered = await house.registry.register(endpoint)
         return jsonify(endpoint_json(registered, Figures.of(house))), 201
+
+    def _refuse_ourselves(self, base_url: str) -> None:
+        try:
+            refuse_own(base_url, self._listener())
+        except ValueError as error:
+            raise InvalidRequest(str(error), param="base_url") from None
 
     async def _verify(self, endpoint: Endpoint) -> None:
         reason = f"It did not answer within {VERIFY_LIMIT_S:.0f} s."
@@ -115,6 +132,8 @@ class _EndpointRoutes:
         house = self._house()
         endpoint = _known(house, endpoint_id)
         edit = await read_form(EndpointEdit, request)
+        if "base_url" in edit.model_fields_set:
+            self._refuse_ourselves(edit.base_url)
         interval_s = house.settings.health_check_interval_s
 
         def change(before: Endpoint) -> Endpoint:

@@ -33,3 +33,10 @@ class UpstreamFault(Exception):
         self.kind = kind
         self.status = status
         self.retry_after_s = retry_after_s
+
+
+class AddressRefused(UpstreamFault):
+    """The host leads only to addresses that are not connected to; nothing was sent."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(FaultKind.UNREACHABLE, reason)

@@ -11,8 +11,7 @@ from urllib.parse import urljoin, urlsplit
 import trio
 
 from llmlb.http.upstream.client import UpstreamClient, UpstreamResponse
-from llmlb.http.upstream.faults import UpstreamFault
-from llmlb.http.upstream.guarded import AddressRefused
+from llmlb.http.upstream.faults import AddressRefused, UpstreamFault
 from llmlb.http.vision.checking import FORMATS
 from llmlb.types import Endpoint, EndpointId
 

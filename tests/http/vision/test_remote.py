@@ -14,6 +14,7 @@ from trio.testing import MockClock
 from llmlb.errors import InvalidRequest, LbError, Overloaded, StartupError
 from llmlb.http.upstream.guarded import GuardedNetwork
 from llmlb.http.upstream.httpx_client import HttpxUpstreamClient
+from llmlb.http.upstream.rules import for_strangers
 from llmlb.http.vision.checking import check_images
 from llmlb.http.vision.download import kind_of
 from llmlb.http.vision.finding import find_images
@@ -38,7 +39,9 @@ class Web:
             instance_id="lb",
             connect_timeout_s=5,
             network=GuardedNetwork(
-                [ip_network("127.9.0.0/16")], network=self.network, resolve=self._resolve
+                for_strangers([ip_network("127.9.0.0/16")]),
+                network=self.network,
+                resolve=self._resolve,
             ),
         )
         self.remote = RemoteImages(ImageFetch.INLINE, self.client)
