@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sized
 from dataclasses import replace
 from typing import Annotated, ClassVar, TypeVar
 
+from llmlb.addresses import refuse_no_endpoint
+from llmlb.certificates import PEM_BYTES, certificates_in
 from llmlb.errors import InvalidRequest
 from llmlb.forms import Checked, Form
 from llmlb.headers import CONNECTION_HEADERS
@@ -57,6 +59,10 @@ def _key(text: str) -> str | None:
     if not _KEY.fullmatch(key):
         raise ValueError("may hold only visible ASCII characters")
     return key
+
+
+def _base_url(text: str) -> str:
+    return refuse_no_endpoint(normalise_base_url(text))
 
 
 def _notes(text: str) -> str:
@@ -143,13 +149,14 @@ Name = Annotated[
 BaseUrl = Annotated[
     str,
     Checked(
-        normalise_base_url,
+        _base_url,
         maxLength=LONGEST_URL_CHARS,
         examples=["http://127.0.0.1:11434"],
         pattern=rf"^\s*[Hh][Tt][Tt][Pp][Ss]?://[^{_NO_URL}/@]+(/[^{_NO_URL}]*)?\s*$",
     ),
 ]
 Key = Annotated[str, Checked(_key, maxLength=KEY_CHARS, pattern=r"^\s*[!-~]*\s*$")]
+Certificates = Annotated[str, Checked(certificates_in, maxLength=PEM_BYTES)]
 Notes = Annotated[str, Checked(_notes, maxLength=NOTES_CHARS)]
 Headers = Annotated[
     dict[str, str],
@@ -212,6 +219,11 @@ class EndpointEdit(Form):
     """Requests at once; what the engine says, or is assumed to take, if not said."""
     extra_headers: Headers | None = None
     """Sent with each request to it, and never shown; none that llmlb sets itself."""
+    tls_verify: bool | None = None
+    """Whether its certificate must be good, for https; true if not said."""
+    ca_certificate: Certificates | None = None
+    """Certificates in PEM, whose holders alone may have signed its own; the well-known
+    authorities if not said."""
     model_aliases: ModelAliases | None = None
     """Names that clients may use for its models, each with the model's own id."""
     model_capabilities: ModelCapabilities | None = None
@@ -246,6 +258,8 @@ class EndpointEdit(Form):
             extra_headers=said(
                 "extra_headers", tuple((self.extra_headers or {}).items()), endpoint.extra_headers
             ),
+            tls_verify=said("tls_verify", self.tls_verify is not False, endpoint.tls_verify),
+            ca_certificate=said("ca_certificate", self.ca_certificate, endpoint.ca_certificate),
             model_aliases=said(
                 "model_aliases", tuple((self.model_aliases or {}).items()), endpoint.model_aliases
             ),

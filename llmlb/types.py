@@ -168,6 +168,10 @@ class Endpoint:
     engine: Engine | None = None
     api_key: str | None = field(default=None, repr=False)
     extra_headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    tls_verify: bool = True
+    """Whether its certificate has to be good; false: whoever answers is believed."""
+    ca_certificate: str | None = field(default=None, repr=False)
+    """Who may have signed it, in PEM and in place of the well-known authorities; no secret."""
     health_check_interval_s: float = 30
     inference_timeout_s: float = 120
     max_concurrency: int | None = None
@@ -234,10 +238,15 @@ class Endpoint:
 
     def is_same_server_as(self, other: Endpoint) -> bool:
         """Whether what was observed of *other* holds for this one as well."""
-        return (self.base_url, self.api_key, self.extra_headers) == (
-            other.base_url,
-            other.api_key,
-            other.extra_headers,
+        return self._reached_by() == other._reached_by()
+
+    def _reached_by(self) -> tuple[object, ...]:
+        return (
+            self.base_url,
+            self.api_key,
+            self.extra_headers,
+            self.tls_verify,
+            self.ca_certificate,
         )
 
     def as_another_server(self) -> Endpoint:

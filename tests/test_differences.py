@@ -85,6 +85,8 @@ CHOSEN_OR_FOUND: dict[str, Any] = {
     "engine": Engine.VLLM,
     "api_key": "sk-1",
     "extra_headers": (("x-team", "7"),),
+    "tls_verify": False,
+    "ca_certificate": "PEM",
     "health_check_interval_s": 7.0,
     "inference_timeout_s": 7.0,
     "max_concurrency": 7,

@@ -132,6 +132,8 @@ def _as_declared(form: EndpointForm, before: Endpoint, default_interval_s: float
         declared=True,
         api_key=None,
         extra_headers=(),
+        tls_verify=True,
+        ca_certificate=None,
         health_check_interval_s=default_interval_s,
         inference_timeout_s=DEFAULT_INFERENCE_TIMEOUT_S,
         max_concurrency=None,

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from llmlb.http.downstream import Headers
 from llmlb.http.upstream.faults import FaultKind, UpstreamFault
+from llmlb.http.upstream.fetch import SHORTEST_SECRET
+from llmlb.types import Endpoint
 
 JSON, EVENTS = "application/json", "text/event-stream"
 
@@ -28,15 +30,26 @@ def refuse_unasked(headers: Mapping[str, str], *, stream: bool) -> None:
         raise UpstreamFault(FaultKind.BAD_ANSWER, f"The endpoint {how} with an event stream.")
 
 
-def for_client(headers: Mapping[str, str], *, ours: str | None = None) -> Headers:
-    """Those of *headers* that a client gets to see; *ours* is the content type, if we know it."""
+def for_client(
+    headers: Mapping[str, str], *, ours: str | None = None, endpoint: Endpoint | None = None
+) -> Headers:
+    """Those of *headers* that a client gets to see; *ours* is the content type, if we know it.
+
+    None of them repeats a key or an extra header of *endpoint*.
+    """
     shown = [
         (name, value)
         for name, value in headers.items()
         if (name in _PASSED_ON or name.startswith("x-ratelimit-"))
         and not (ours is not None and name == "content-type")
+        and not (endpoint is not None and _tells_a_secret(value, endpoint))
     ]
     return (*shown, ("content-type", ours)) if ours is not None else tuple(shown)
+
+
+def _tells_a_secret(value: str, endpoint: Endpoint) -> bool:
+    secrets = (endpoint.api_key or "", *(secret for _, secret in endpoint.extra_headers))
+    return any(len(secret) >= SHORTEST_SECRET and secret in value for secret in secrets)
 
 
 def json_unless_named(headers: Mapping[str, str]) -> str | None:

@@ -212,8 +212,9 @@ def patience_with(endpoint: Endpoint, settings: Settings, *, own_s: float = math
 
 def outgoing(inbound: Inbound, asked: Call) -> Headers:
     """The headers of *asked* that come from the client, or stand for what it sent."""
-    names = (*_TO_ENDPOINT, *asked.passed_on)
-    passed = {name: inbound.headers[name] for name in names if name in inbound.headers}
+    meant_for_us = {n.strip().lower() for n in inbound.headers.get("connection", "").split(",")}
+    names = {*_TO_ENDPOINT, *asked.passed_on} - (meant_for_us - {INSTANCE_HEADER})
+    passed = {name: inbound.headers[name] for name in sorted(names) if name in inbound.headers}
     if asked.body is None:
         passed.pop("content-type", None)
     elif asked.content_type is not None:

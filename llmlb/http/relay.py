@@ -195,7 +195,9 @@ class Relay:
 
     async def _begin(self, response: UpstreamResponse, length: int | None = None) -> None:
         ours = {name for name, _ in self.own_headers}
-        theirs = for_client(response.headers, ours=self._content_type(response, length))
+        theirs = for_client(
+            response.headers, ours=self._content_type(response, length), endpoint=self.endpoint
+        )
         headers = tuple(header for header in theirs if header[0] not in ours)
         if length is not None:
             headers = (*headers, ("content-length", str(length)))

@@ -41,6 +41,8 @@ CHOSEN: Mapping[str, Callable[[Endpoint], Value]] = {
     "mode": lambda e: e.mode.value,
     "api_key": lambda e: e.api_key,
     "extra_headers": lambda e: json.dumps(e.extra_headers),
+    "tls_verify": lambda e: int(e.tls_verify),
+    "ca_certificate": lambda e: e.ca_certificate,
     "health_check_interval_s": lambda e: e.health_check_interval_s,
     "inference_timeout_s": lambda e: e.inference_timeout_s,
     "max_concurrency": lambda e: e.max_concurrency,
@@ -116,6 +118,9 @@ def endpoint_of(row: Mapping[str, Any], models: tuple[Model, ...]) -> Endpoint:
         engine=read.column("engine", _member(Engine)),
         api_key=read.text("api_key"),
         extra_headers=read.column("extra_headers", lambda t: pairs_of(json_of(t))) or (),
+        # whoever edited it badly did not mean "believe anybody"
+        tls_verify=read.column("tls_verify", whole_of) != 0,
+        ca_certificate=read.text("ca_certificate"),
         health_check_interval_s=read.column("health_check_interval_s", duration_of) or 30,
         inference_timeout_s=read.column("inference_timeout_s", duration_of) or 120,
         max_concurrency=read.column("max_concurrency", whole_of) or None,

@@ -177,6 +177,8 @@ def _chosen(chosen: Endpoint, *, onto: Endpoint) -> Endpoint:
         mode=chosen.mode,
         api_key=chosen.api_key,
         extra_headers=chosen.extra_headers,
+        tls_verify=chosen.tls_verify,
+        ca_certificate=chosen.ca_certificate,
         health_check_interval_s=chosen.health_check_interval_s,
         inference_timeout_s=chosen.inference_timeout_s,
         max_concurrency=chosen.max_concurrency,

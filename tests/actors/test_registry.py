@@ -245,6 +245,8 @@ OTHER_SERVER = {
     "url": {"base_url": "http://elsewhere:1"},
     "key": {"api_key": "sk-other"},
     "headers": {"extra_headers": (("x-tenant", "two"),)},
+    "verification": {"tls_verify": False},
+    "authorities": {"ca_certificate": "PEM"},
 }
 
 

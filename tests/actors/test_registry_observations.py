@@ -180,8 +180,10 @@ OBSERVATIONS: dict[str, Callable[[Registered, Endpoint], None]] = {
         {"base_url": "http://elsewhere:1"},
         {"api_key": "sk-new"},
         {"extra_headers": (("x-a", "b"),)},
+        {"tls_verify": False},
+        {"ca_certificate": "PEM"},
     ],
-    ids=["url", "key", "headers"],
+    ids=["url", "key", "headers", "verification", "authorities"],
 )
 async def test_an_answer_of_yesterdays_server_is_ignored(
     nursery: trio.Nursery,

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 
 import pytest
+import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,6 +48,24 @@ def test_each_entry_is_a_registration() -> None:
     assert (gpu.max_concurrency, gpu.notes) == (4, "in the cellar")
     assert gpu.extra_headers == {"x-team": "a"}
     assert (cpu.name, cpu.api_key, cpu.notes) == ("cpu", "sk-2", None)
+
+
+def test_an_address_where_no_endpoint_can_be_is_a_mistake() -> None:
+    text = '[[endpoints]]\nname = "a"\nbase_url = "http://[::ffff:169.254.169.254]"'
+    (said,) = mistakes(text)
+    assert said.startswith("llmlb.toml, endpoint 1 ('a'), base_url: The URL may not lead to ")
+    assert "a link-local address" in said
+
+
+def test_certificates_are_read_and_junk_is_a_mistake() -> None:
+    entry = '[[endpoints]]\nname = "a"\nbase_url = "https://a"\nca_certificate = """%s"""'
+    pem = trustme.CA().cert_pem.bytes().decode()
+    (form,) = parse_declared((entry % f"# ours\n{pem}").encode(), "llmlb.toml", {})
+    assert form.ca_certificate == pem
+    (said,) = mistakes(entry % ssl.DER_cert_to_PEM_cert(b"junk"))
+    assert said == (
+        "llmlb.toml, endpoint 1 ('a'), ca_certificate: holds a certificate that cannot be read."
+    )
 
 
 def test_no_file_declares_nothing(tmp_path: Path) -> None:

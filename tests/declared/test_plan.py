@@ -105,6 +105,15 @@ def test_names_and_capabilities_are_those_of_the_file() -> None:
     assert adopted.endpoint.model_capabilities == (("m", sight),)
 
 
+def test_whom_to_trust_is_said_by_the_file() -> None:
+    before = known("a", "https://a", tls_verify=False, ca_certificate="PEM")
+    (forgotten,) = steps_for([form("a", "https://a")], [before])
+    assert isinstance(forgotten, Adoption)
+    assert (forgotten.endpoint.tls_verify, forgotten.endpoint.ca_certificate) == (True, None)
+    (adopted,) = steps_for([form("a", "https://a", tls_verify=False)], [before])
+    assert not adopted.endpoint.tls_verify
+
+
 def test_notes_in_the_file_win() -> None:
     (step,) = steps_for([form("a", "http://a", notes="new")], [known("a", "http://a", notes="x")])
     assert step.endpoint.notes == "new"

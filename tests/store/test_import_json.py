@@ -139,7 +139,7 @@ def test_a_node_becomes_an_endpoint() -> None:
 @pytest.mark.parametrize(
     ("fields", "base_url"),
     [
-        ({"ip_address": "fe80:0::1"}, "http://[fe80::1]:11435"),
+        ({"ip_address": "fd80:0::1"}, "http://[fd80::1]:11435"),
         ({"ip_address": "[::1]"}, "http://[::1]:11435"),
         ({"node_api_port": 9000}, "http://192.168.1.7:9000"),
         ({"agent_api_port": 9001}, "http://192.168.1.7:9001"),
@@ -187,6 +187,7 @@ def test_a_number_of_gpus_that_cannot_be_is_bounded() -> None:
         (endpoint_from, {"name": " ", "base_url": "http://a"}, "no name"),
         (endpoint_from, {"name": "a"}, "no base_url"),
         (endpoint_from, {"name": "a", "base_url": "a:80"}, "did you mean"),
+        (endpoint_from, {"name": "a", "base_url": "http://169.254.169.254"}, "link-local"),
         (endpoint_from_node, node(machine_name=None), "no machine_name"),
         (endpoint_from_node, node(ip_address=None), "no ip_address"),
         (endpoint_from_node, node(ip_address="here"), "not an IP address"),

@@ -29,6 +29,7 @@ CHECKSUMS = {
     "0007_model_names": "7c8a1bf62f80b0fa02266fb65a4a264d4fd4b9676b16e363b2ad71f7dc75872a",
     "0008_stored_responses": "2e5d661faaaae0623d05f8760ce01c1e5f8c73ce8b8490a947d9de74b9105b28",
     "0009_accounts": "954fa2d65cfa8c2e6eb8f909d6fc4b09057f98fd0b6db3fdc0cfde335ad6f7c3",
+    "0010_endpoint_tls": "3dbaee4dcd7406737d54ba5c137056c3607592bbe6e8a1c7de793eb63f7ca365",
 }
 """Of the released migrations. A line is only ever added: what is released never changes."""
 
@@ -61,6 +62,7 @@ DATA = {
           VALUES ('i1', 'd2', 'u1', '2025-01-01T00:00:00.000000Z',
                   '2025-01-04T00:00:00.000000Z', 'active');
           INSERT INTO revoked_sessions VALUES ('s1', 'u1', '2025-01-02T00:00:00.000000Z');""",
+    10: """UPDATE endpoints SET tls_verify = 0, ca_certificate = 'PEM' WHERE id = 'e1';""",
 }
 """Rows that a database of each version may hold."""
 
@@ -137,6 +139,8 @@ async def test_every_older_version_becomes_the_newest_with_its_data(
         assert accounts.keys[KeyId("k1")].permissions == {Permission.INFERENCE}
         assert (accounts.admins[0].username, [*accounts.invitations]) == ("ann", ["i1"])
         assert [*accounts.revoked] == ["s1"]
+    trust = (endpoint.tls_verify, endpoint.ca_certificate)
+    assert trust == ((False, "PEM") if version >= 10 else (True, None))
     for table, since in {"request_history": 4, "import_records": 5}.items():
         if version >= since:
             count = f"SELECT COUNT(*) FROM {table}"

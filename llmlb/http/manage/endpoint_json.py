@@ -76,6 +76,9 @@ def endpoint_json(endpoint: Endpoint, figures: Figures) -> JsonObject:
         "device_note": endpoint.device_note,
         "has_api_key": endpoint.api_key is not None,
         "extra_header_names": [name for name, _ in endpoint.extra_headers],
+        "tls_verify": endpoint.tls_verify,
+        # not the text itself, which is no secret, but would be most of a list of endpoints
+        "has_ca_certificate": endpoint.ca_certificate is not None,
         "model_aliases": dict(endpoint.model_aliases),
         "model_capabilities": {
             model_id: sorted(c.value for c in capabilities)

@@ -85,6 +85,10 @@ class EndpointShown(Shown):
     """Why there is no `device_info`."""
     has_api_key: bool
     extra_header_names: list[str]
+    tls_verify: bool
+    """False: whoever answers at its address is taken for it."""
+    has_ca_certificate: bool
+    """Its certificate must be signed by authorities that were given for it."""
     model_aliases: dict[str, str]
     model_capabilities: dict[str, list[Capability]]
     """As its operator overruled them."""

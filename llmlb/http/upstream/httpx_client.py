@@ -11,16 +11,22 @@ from types import MappingProxyType
 
 import httpcore
 import httpx
+import structlog
 import trio
 
 from llmlb.http.payload import Payload
 from llmlb.http.upstream.client import Headers, UpstreamResponse
-from llmlb.http.upstream.faults import FaultKind, UpstreamFault
+from llmlb.http.upstream.faults import AddressRefused, FaultKind, UpstreamFault
+from llmlb.http.upstream.guarded import GuardedNetwork
 from llmlb.http.upstream.outgoing import outgoing_headers
+from llmlb.http.upstream.rules import for_endpoints
+from llmlb.http.upstream.tls import Contexts, Trust
 from llmlb.http.upstream.translate import LIBRARY_ERRORS, fault_before_head, fault_in_body
 from llmlb.http.upstream.transport import ATTEMPT, EndpointTransport
 from llmlb.http.upstream.wire import Attempt
 from llmlb.types import Endpoint, EndpointId
+
+log = structlog.get_logger()
 
 CLOSE_WITHIN_S = 1.0
 """Closing a socket does not wait for the endpoint; this only keeps a promise about it."""
@@ -28,9 +34,10 @@ CLOSE_WITHIN_S = 1.0
 
 @dataclass(slots=True, eq=False)
 class _Connections:
-    """The connections to one endpoint under one URL, and how many calls use them."""
+    """The connections to one endpoint as it is reached now, and how many calls use them."""
 
     base_url: str
+    trust: Trust
     transport: EndpointTransport
     client: httpx.AsyncClient
     calls: int = 0
@@ -53,8 +60,8 @@ class HttpxUpstreamClient:
     ) -> None:
         self._instance_id = instance_id
         self._connect_timeout_s = connect_timeout_s
-        self._ssl_context = ssl_context
-        self._network = network or httpcore.TrioBackend()
+        self._contexts = Contexts(ssl_context)
+        self._network = network or GuardedNetwork(for_endpoints())
         self._by_endpoint: dict[EndpointId, _Connections] = {}
         self._all: set[_Connections] = set()
         """Also the forgotten ones, while calls are left on them."""
@@ -106,22 +113,35 @@ class HttpxUpstreamClient:
             await self._all.pop().client.aclose()
 
     async def _connections_to(self, endpoint: Endpoint) -> _Connections:
-        known = self._by_endpoint.get(endpoint.id)
-        if known is not None and known.base_url != endpoint.base_url:
+        known = self._usable_by(endpoint)
+        if known is None and endpoint.id in self._by_endpoint:
             await self.forget(endpoint.id)
-            known = self._by_endpoint.get(endpoint.id)  # another call may have been faster
+            known = self._usable_by(endpoint)  # another call may have been faster
         if self._closed:
             raise UpstreamFault(FaultKind.UNREACHABLE, "llmlb is shutting down.")
-        if known is None or known.base_url != endpoint.base_url:
-            known = self._by_endpoint[endpoint.id] = self._new_connections(endpoint.base_url)
+        if known is None:
+            known = self._by_endpoint[endpoint.id] = self._new_connections(endpoint)
             self._all.add(known)
         return known
 
-    def _new_connections(self, base_url: str) -> _Connections:
-        tls = base_url.lower().startswith("https:")
-        if tls and self._ssl_context is None:
-            self._ssl_context = _verifying_context()
-        transport = EndpointTransport(self._ssl_context if tls else None, self._network)
+    def _usable_by(self, endpoint: Endpoint) -> _Connections | None:
+        """Those that were made to where it is now, trusting whom it is to be trusted by now."""
+        known = self._by_endpoint.get(endpoint.id)
+        if known is None or known.base_url != endpoint.base_url:
+            return None
+        return known if known.trust == Trust.of(endpoint) else None
+
+    def _new_connections(self, endpoint: Endpoint) -> _Connections:
+        trust = Trust.of(endpoint)
+        tls = endpoint.base_url.lower().startswith("https:")
+        if tls and not trust.verify:
+            log.warning(
+                "whoever answers is taken for this endpoint: its certificate is not verified",
+                endpoint=endpoint.name,
+            )
+        transport = EndpointTransport(
+            self._contexts.trusting(trust) if tls else None, self._network
+        )
         client = httpx.AsyncClient(
             transport=transport,
             trust_env=False,  # a proxy for the world outside must not catch the LAN
@@ -129,7 +149,7 @@ class HttpxUpstreamClient:
             # Nobody here wants an endpoint's cookies, and a jar has no bound.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         )
-        return _Connections(base_url, transport, client)
+        return _Connections(endpoint.base_url, trust, transport, client)
 
     async def _open(
         self,
@@ -156,6 +176,11 @@ class HttpxUpstreamClient:
             if content is not None:
                 request.stream = content  # for httpx has put a generator of its own round it
             response = await connections.client.send(request, stream=True, auth=httpx.Auth())
+        except AddressRefused as refusal:
+            if not attempt.resent:
+                raise
+            # UNREACHABLE would promise that nothing was sent.
+            raise UpstreamFault(FaultKind.DISCONNECTED, str(refusal)) from None
         except LIBRARY_ERRORS as error:
             raise fault_before_head(error, attempt, self._connect_timeout_s) from None
         finally:
@@ -255,10 +280,3 @@ class _Answer:
             async for _ in self._body:
                 pass
         await self._response.aclose()
-
-
-def _verifying_context() -> ssl.SSLContext:
-    """Verify against the well-known authorities and those the operator added to this machine."""
-    context = httpx.create_ssl_context(trust_env=False)
-    context.load_default_certs()
-    return context

@@ -32,6 +32,8 @@ async def test_a_new_endpoint_is_pending_and_has_every_field(api: Any) -> None:
         "device_note": None,
         "has_api_key": False,
         "extra_header_names": [],
+        "tls_verify": True,
+        "has_ca_certificate": False,
         "model_aliases": {},
         "model_capabilities": {},
         "declared": False,

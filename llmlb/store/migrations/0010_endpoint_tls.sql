@@ -1,0 +1,2 @@
+ALTER TABLE endpoints ADD COLUMN tls_verify INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE endpoints ADD COLUMN ca_certificate TEXT;
