@@ -51,7 +51,7 @@ def _trusting_only(authorities: str) -> ssl.SSLContext:
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # a server's own certificate will do
     try:
         context.load_verify_locations(cadata=authorities)
-    except (ssl.SSLError, ValueError):
+    except (ssl.SSLError, ValueError, TypeError):  # a TypeError if it is not ASCII
         raise UpstreamFault(
             FaultKind.UNREACHABLE, "The endpoint's ca_certificate cannot be read: give it anew."
         ) from None

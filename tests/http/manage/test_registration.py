@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import trio
+import trustme
 
 from llmlb.errors import ProbeFailed
 from tests.fakes.surveyor import NoAnswer
@@ -265,6 +266,25 @@ GOOD = {"name": "gpu", "base_url": "http://gpu.lan"}
             "model_capabilities",
             "invalid_value",
         ),
+        ({**GOOD, "tls_verify": "no"}, "tls_verify", "invalid_value"),
+        ({**GOOD, "tls_verify": 0}, "tls_verify", "invalid_value"),
+        ({**GOOD, "ca_certificate": "junk"}, "ca_certificate", "invalid_value"),
+        ({**GOOD, "ca_certificate": "x" * 65_537}, "ca_certificate", "invalid_value"),
+        ({**GOOD, "ca_certificate": ["x"]}, "ca_certificate", "invalid_value"),
+        ({**GOOD, "base_url": "file:///etc/passwd"}, "base_url", "invalid_value"),
+        ({**GOOD, "base_url": "gopher://gpu.lan"}, "base_url", "invalid_value"),
+        ({**GOOD, "base_url": "http://169.254.169.254"}, "base_url", "invalid_value"),
+        ({**GOOD, "base_url": "http://[fe80::1]:8000"}, "base_url", "invalid_value"),
+        ({**GOOD, "base_url": "http://[fd00:ec2::254]"}, "base_url", "invalid_value"),
+        ({**GOOD, "base_url": "http://[::ffff:a9fe:a9fe]"}, "base_url", "invalid_value"),
+        ({**GOOD, "base_url": "http://[64:ff9b::a9fe:a9fe]"}, "base_url", "invalid_value"),
+        ({**GOOD, "base_url": "http://[2002:a9fe:a9fe::]"}, "base_url", "invalid_value"),
+        ({**GOOD, "base_url": "http://0xA9FEA9FE/latest"}, "base_url", "invalid_value"),
+        ({**GOOD, "base_url": "http://2852039166"}, "base_url", "invalid_value"),
+        ({**GOOD, "base_url": "http://0251.0376.0251.0376"}, "base_url", "invalid_value"),
+        ({**GOOD, "base_url": "http://0.0.0.0:32768"}, "base_url", "invalid_value"),
+        ({**GOOD, "base_url": "http://[::]:32768"}, "base_url", "invalid_value"),
+        ({**GOOD, "base_url": "http://224.0.0.1"}, "base_url", "invalid_value"),
         ({**GOOD, "colour": "red"}, "colour", "invalid_value"),
     ],
 )
@@ -277,6 +297,41 @@ async def test_what_is_wrong_is_named(api: Any, body: object, param: str, code: 
     assert message[0].isupper() or message[0] == "'"
     assert message.endswith((".", "?"))
     assert (await api("GET", "/endpoints")).json["total"] == 0
+
+
+async def test_an_address_where_no_endpoint_can_be_is_refused_with_the_reason(api: Any) -> None:
+    refused = {**GOOD, "base_url": "http://169.254.169.254/v1"}
+    answer = await api("POST", "/endpoints", refused)
+    assert answer.error["message"] == (
+        "The URL may not lead to 169.254.169.254: that is a link-local address, where clouds keep "
+        "their metadata."
+    )
+    endpoint = await api.registered()
+    answer = await api("PUT", f"/endpoints/{endpoint['id']}", {"base_url": refused["base_url"]})
+    assert (answer.status, answer.error["param"]) == (400, "base_url")
+    assert (await api.shown(endpoint))["base_url"] == endpoint["base_url"]
+
+
+async def test_whom_to_trust_is_the_operators_to_say_and_null_brings_back_the_default(
+    api: Any,
+) -> None:
+    pem = trustme.CA().cert_pem.bytes().decode()
+    endpoint = await api.registered(tls_verify=False, ca_certificate=f"# ours\n{pem}")
+    assert (endpoint["tls_verify"], endpoint["has_ca_certificate"]) == (False, True)
+    (stored,) = await api.store.endpoints.all()
+    assert (stored.tls_verify, stored.ca_certificate) == (False, pem)
+    path = f"/endpoints/{endpoint['id']}"
+    after = (await api("PUT", path, {"tls_verify": None, "ca_certificate": None})).json
+    assert (after["tls_verify"], after["has_ca_certificate"]) == (True, False)
+    after = (await api("PUT", path, {"tls_verify": True, "ca_certificate": " "})).json
+    assert (after["tls_verify"], after["has_ca_certificate"]) == (True, False)
+
+
+async def test_a_change_of_trust_makes_it_another_server(api: Any) -> None:
+    endpoint = await api.registered()
+    path = f"/endpoints/{endpoint['id']}"
+    assert (await api.shown(endpoint))["status"] == "online"
+    assert (await api("PUT", path, {"tls_verify": False})).json["status"] == "pending"
 
 
 async def test_a_capability_that_nobody_knows_is_answered_with_those_that_are_known(
