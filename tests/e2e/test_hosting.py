@@ -222,10 +222,28 @@ def test_a_header_block_of_32_kib_is_taken_and_a_larger_one_refused(
     assert status(40_000) == 431
 
 
-def test_registering_the_balancer_itself_is_a_loop_and_says_so(
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_the_balancer_cannot_be_its_own_endpoint(start_balancer: StartBalancer, host: str) -> None:
+    balancer = start_balancer(settings={"LLMLB_HOST": host})
+    refused = httpx.post(
+        f"{balancer.base_url}/api/endpoints",
+        json={"name": "me", "base_url": balancer.base_url},
+        trust_env=False,
+    )
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "base_url")
+    assert refused.json()["error"]["message"] == (
+        f"The URL may not lead to 127.0.0.1, port {balancer.port}: llmlb itself is there."
+    )
+    named = f"http://localhost:{balancer.port}"
+    balancer.ask("POST", "/api/endpoints", {"name": "me", "base_url": named})
+    balancer.wait_until_status("offline", "me")
+    assert "508" not in balancer.endpoints()["me"]["last_error"]
+
+
+def test_who_does_not_know_where_it_listens_finds_out_by_the_loop(
     start_balancer: StartBalancer,
 ) -> None:
-    balancer = start_balancer()
+    balancer = start_balancer(face="hypercorn")
     balancer.ask("POST", "/api/endpoints", {"name": "me", "base_url": balancer.base_url})
     balancer.wait_until_status("offline", "me")
     assert "508" in balancer.endpoints()["me"]["last_error"]

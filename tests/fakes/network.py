@@ -10,6 +10,8 @@ import httpcore
 import trio
 import trio.testing
 
+from llmlb.http.upstream.faults import UpstreamFault
+
 
 @dataclass(eq=False)
 class ServerSide:
@@ -95,6 +97,8 @@ class MemoryNetwork(httpcore.AsyncNetworkBackend):
                 serve, refusal = await self._reach(host)
         except trio.TooSlowError as error:
             raise httpcore.ConnectTimeout from error
+        if isinstance(refusal, UpstreamFault):
+            raise refusal  # of a network that looks where it is led
         if refusal is not None:
             failure = httpcore.ConnectError()
             # httpcore's pool keeps only the context, not the cause.

@@ -6,6 +6,7 @@ import pytest
 
 from llmlb.http.answer_head import for_client, json_unless_named, refuse_unasked
 from llmlb.http.upstream.faults import FaultKind, UpstreamFault
+from tests.fakes.upstream import make_endpoint
 
 
 @pytest.mark.parametrize("encoding", ["", "identity", " Identity "])
@@ -42,6 +43,13 @@ def test_our_own_content_type_stands_in_the_place_of_the_endpoints() -> None:
     assert for_client(headers) == (("content-type", "text/plain"), ("x-ratelimit-a", "1"))
     assert for_client(headers, ours="a/b") == (("x-ratelimit-a", "1"), ("content-type", "a/b"))
     assert for_client({}, ours="a/b") == (("content-type", "a/b"),)
+
+
+def test_what_repeats_a_secret_of_the_endpoint_is_not_for_a_client() -> None:
+    endpoint = make_endpoint(api_key="sk-12345", extra_headers=(("x-a", "tenant"), ("x-b", "1")))
+    headers = {"retry-after": "1", "x-ratelimit-a": "k=sk-12345", "x-ratelimit-b": "tenant;1"}
+    assert for_client(headers, endpoint=endpoint) == (("retry-after", "1"),)
+    assert for_client(headers, endpoint=make_endpoint()) == tuple(headers.items())
 
 
 @pytest.mark.parametrize(

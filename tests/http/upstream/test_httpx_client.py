@@ -18,7 +18,7 @@ from trio.testing import MockClock
 
 from llmlb import __version__
 from llmlb.http.upstream.client import UpstreamClient
-from llmlb.http.upstream.faults import FaultKind, UpstreamFault
+from llmlb.http.upstream.faults import AddressRefused, FaultKind, UpstreamFault
 from llmlb.http.upstream.httpx_client import HttpxUpstreamClient
 from llmlb.types import Endpoint
 from tests.fakes.network import MemoryNetwork, Serve, ServerSide
@@ -482,6 +482,17 @@ async def test_a_second_try_that_is_refused_still_says_that_the_first_was_sent(n
     fault = await net.fault()
     assert fault.kind is FaultKind.DISCONNECTED
     assert str(fault) == "The connection broke, and on a new try: connection refused."
+
+
+async def test_a_second_try_that_leads_elsewhere_still_says_that_the_first_was_sent(
+    net: Net,
+) -> None:
+    net.network.serve = drops_when_idle()
+    await net.read()
+    net.network.refuse = AddressRefused("llmlb does not connect to a.test: that is x.")
+    fault = await net.fault()
+    assert (fault.kind, type(fault)) == (FaultKind.DISCONNECTED, UpstreamFault)
+    assert str(fault) == "llmlb does not connect to a.test: that is x."
 
 
 # --- faults ---------------------------------------------------------------------------------
