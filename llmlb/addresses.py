@@ -45,7 +45,7 @@ def may_be_fetched_from(text: str, allowed: Sequence[Network] = ()) -> bool:
         return False
     if any(address in network for network in allowed if network.version == address.version):
         return True
-    return is_public(address)
+    return is_public(address) and why_no_endpoint(address) is None
 
 
 def meant(address: Address) -> Address:

@@ -222,8 +222,7 @@ class EndpointEdit(Form):
     tls_verify: bool | None = None
     """Whether its certificate must be good, for https; true if not said."""
     ca_certificate: Certificates | None = None
-    """Certificates in PEM, whose holders alone may have signed its own; the well-known
-    authorities if not said."""
+    """Of those who alone may have signed its own, in PEM; the well-known ones if not said."""
     model_aliases: ModelAliases | None = None
     """Names that clients may use for its models, each with the model's own id."""
     model_capabilities: ModelCapabilities | None = None

@@ -24,8 +24,8 @@ HEAD_START_S = 0.25
 CLOSE_WITHIN_S = 1.0
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-Connect = Callable[[str, float | None], Awaitable[httpcore.AsyncNetworkStream]]
-"""To an address, within so many seconds."""
+Connect = Callable[[str], Awaitable[httpcore.AsyncNetworkStream]]
+"""To an address, within the time there is."""
 
 
 async def resolve(host: str, port: int) -> list[str]:
@@ -59,18 +59,16 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
         """Connect to the checked address that answers first. Raises AddressRefused."""
         ends_at = trio.current_time() + (float("inf") if timeout is None else timeout)
         addresses = await self._checked(host, port, ends_at)
-        left_s = None if timeout is None else ends_at - trio.current_time()
-        if left_s is not None and left_s <= 0:
-            raise httpcore.ConnectTimeout
 
-        async def connect(address: str, within_s: float | None) -> httpcore.AsyncNetworkStream:
+        async def connect(address: str) -> httpcore.AsyncNetworkStream:
+            left_s = None if timeout is None else max(0.0, ends_at - trio.current_time())
             return await self._network.connect_tcp(
-                address, port, within_s, local_address, socket_options
+                address, port, left_s, local_address, socket_options
             )
 
         if len(addresses) == 1:
-            return await connect(addresses[0], left_s)
-        return await _Race(connect, ends_at).run(addresses)
+            return await connect(addresses[0])
+        return await _Race(connect).run(addresses)
 
     async def _checked(self, host: str, port: int, ends_at: float) -> list[str]:
         try:
@@ -103,8 +101,8 @@ class _Race:
     A dead address must not eat the time of those after it.
     """
 
-    def __init__(self, connect: Connect, ends_at: float) -> None:
-        self._connect, self._ends_at = connect, ends_at
+    def __init__(self, connect: Connect) -> None:
+        self._connect = connect
         self._streams: list[httpcore.AsyncNetworkStream] = []
         self._failures: list[Exception] = []
 
@@ -126,9 +124,8 @@ class _Race:
         return winner
 
     async def _try(self, address: str, failed: trio.Event, others: trio.CancelScope) -> None:
-        left_s = self._ends_at - trio.current_time()
         try:
-            stream = await self._connect(address, None if left_s == float("inf") else left_s)
+            stream = await self._connect(address)
         except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
             self._failures.append(error)
             failed.set()

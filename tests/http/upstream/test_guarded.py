@@ -218,6 +218,22 @@ class Roads(MemoryNetwork):
         return await super().connect_tcp(host, *args, **more)
 
 
+class Gate(MemoryNetwork):
+    """A network on which all connections come about in one moment."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.gate = trio.Event()
+
+    async def open_after(self, after_s: float) -> None:
+        await trio.sleep(after_s)
+        self.gate.set()
+
+    async def _reach(self, host: str) -> Any:
+        await self.gate.wait()
+        return self.serve, None
+
+
 async def test_a_dead_address_costs_the_others_a_moment_only(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
@@ -240,10 +256,23 @@ async def test_without_a_limit_the_first_to_answer_is_waited_for(
 async def test_of_two_that_answer_in_one_moment_one_is_closed(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    below = Roads(nursery, **{PUBLIC: 1 + HEAD_START_S, OTHER: 1})
-    await public_only(below, Names([PUBLIC, OTHER])).connect_tcp("a.test", 80, timeout=5)
+    below = Gate(nursery, silent)
+    async with trio.open_nursery() as meanwhile:
+        meanwhile.start_soon(below.open_after, 1)
+        await public_only(below, Names([PUBLIC, OTHER])).connect_tcp("a.test", 80, timeout=5)
+    assert len(below.connections) == 2
     assert len([side for side in below.connections if side.closed_at is None]) == 1
     nursery.cancel_scope.cancel()
+
+
+async def test_an_address_whose_turn_comes_too_late_is_given_no_time(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    below = Roads(nursery, **{PUBLIC: 60, OTHER: 60})
+    with pytest.raises(httpcore.ConnectTimeout):
+        await public_only(below, Names([PUBLIC, OTHER])).connect_tcp("a.test", 80, timeout=0.2)
+    assert trio.current_time() == pytest.approx(0.2)
+    assert len(below.asked) == 2
 
 
 @pytest.mark.parametrize("after_s", [0.1, HEAD_START_S, 0.9, 1, 1.1])
