@@ -118,7 +118,8 @@ class _Race:
                         await failed.wait()
             winner = self._streams[0] if self._streams else None
         finally:
-            await self._close_all_but(winner)
+            with trio.move_on_after(CLOSE_WITHIN_S, shield=True):
+                await self._close_all_but(winner)
         if winner is None:
             raise self._failures[0]
         return winner
@@ -134,7 +135,6 @@ class _Race:
             others.cancel()
 
     async def _close_all_but(self, winner: httpcore.AsyncNetworkStream | None) -> None:
-        with trio.move_on_after(CLOSE_WITHIN_S, shield=True):
-            for stream in self._streams:
-                if stream is not winner:
-                    await stream.aclose()
+        for stream in self._streams:
+            if stream is not winner:
+                await stream.aclose()
