@@ -95,8 +95,6 @@ class LlmlbApp(QuartTrio):
         """Where it is reached, if whoever serves it says so before it starts."""
         self.asked_at_s = -math.inf
         """When the latest request came in, by Trio's clock."""
-        self.url: str | None = None
-        """Where it is reached, if whoever serves it knows."""
         self.served = False
         """Whether the house has ever stood."""
         self._ended = trio.Event()
@@ -218,7 +216,7 @@ class LlmlbApp(QuartTrio):
                 self.body_budget,
                 self._run_in_thread,
             )
-            url = self.url or f"http://{settings.host}:{settings.port}"
+            url = (self.listener or Listener(settings.host, settings.port)).url
             self._doors = await open_doors(settings, house, passwords, self._run_in_thread, url)
             gate = self._doors.gate
             self._exchange = Exchange(house, client, images_gate, gate, self.instance_id)

@@ -76,8 +76,7 @@ async def _serve(app: LlmlbApp, settings: Settings, listener: socket.socket) -> 
             "read on the way, unless a proxy with TLS stands in front of it",
             host=host,
         )
-    app.url = f"http://{_reached_at(host)}:{port}"
-    log.info("starting", url=app.url)
+    log.info("starting", url=app.listener.url)
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]  # hypercorn closes it from here on
     config.accesslog = None
@@ -105,13 +104,6 @@ async def _serve(app: LlmlbApp, settings: Settings, listener: socket.socket) -> 
             with connections_of_ours(limits):
                 await hypercorn_serve(app, config, shutdown_trigger=stop)
             nursery.cancel_scope.cancel()
-
-
-def _reached_at(host: str) -> str:
-    """What to write for *host* in a URL that is to be opened on this machine."""
-    if host in ("0.0.0.0", "::"):  # noqa: S104 - no address that one could go to
-        return "127.0.0.1" if host == "0.0.0.0" else "[::1]"  # noqa: S104
-    return f"[{host}]" if ":" in host else host
 
 
 async def _leave_stuck_clients(app: LlmlbApp, stopping: trio.Event) -> None:

@@ -17,7 +17,6 @@ import trio
 import trio.testing
 
 from llmlb.addresses import Address
-from llmlb.house import World
 from llmlb.http.application import create_app
 from llmlb.http.upstream.guarded import GuardedNetwork
 from llmlb.http.upstream.httpx_client import HttpxUpstreamClient
@@ -25,6 +24,7 @@ from llmlb.http.upstream.listener import Listener
 from llmlb.http.upstream.rules import for_endpoints
 from llmlb.settings import Settings
 from llmlb.types import EndpointId
+from llmlb.world import World
 from tests.fakes.asgi import Lifespan, Request
 from tests.fakes.house import NOW, run_inline
 from tests.fakes.network import MemoryNetwork, ServerSide

@@ -40,6 +40,12 @@ class Listener:
     port: int
     is_ours: Callable[[Address], bool] = is_of_this_machine
 
+    @property
+    def url(self) -> str:
+        """How to open it on this machine."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 # nosec B104
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
     def is_at(self, address: Address, port: int) -> bool:
         """Whether a connection to *address* would come in here."""
         if port != self.port:
