@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from llmlb import __version__
+from llmlb.audit_command import audit
 from llmlb.errors import StartupError
 from llmlb.settings import load_settings
 
@@ -17,6 +18,9 @@ from llmlb.settings import load_settings
 @click.version_option(__version__, prog_name="llmlb")
 def main() -> None:
     """One OpenAI-compatible address in front of your own inference servers."""
+
+
+main.add_command(audit)
 
 
 @main.command()

@@ -111,6 +111,13 @@ class StorageWell:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditLogBroken:
+    """The audit log is not as it was written; `reason` is for people."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Draining:
     """Nothing new is admitted; what runs finishes."""
 
@@ -132,6 +139,7 @@ Event = (
     | EndpointCooling
     | StorageUnwell
     | StorageWell
+    | AuditLogBroken
     | Draining
     | ServerStopping
 )

@@ -13,6 +13,7 @@ import trio
 from llmlb.accounting import FinishedRequest, Outcome, Totals
 from llmlb.accounts import Accounts, KeyId
 from llmlb.actors.admission import AdmissionController, CircuitChange, CircuitState
+from llmlb.actors.audit import AuditLog, Retention
 from llmlb.actors.feed import EventFeed
 from llmlb.actors.journal import Journal
 from llmlb.actors.keyring import KeyRing
@@ -21,8 +22,10 @@ from llmlb.actors.mailbox import ActorGone
 from llmlb.actors.prober import DeviceProber, Surveyor
 from llmlb.actors.registry import EndpointRegistry
 from llmlb.actors.responses import ResponseDirectory
+from llmlb.audit import AuditEvent, Link
 from llmlb.catalog import Catalog
 from llmlb.events import (
+    AuditLogBroken,
     CircuitClosed,
     CircuitHalfOpened,
     CircuitOpened,
@@ -50,6 +53,7 @@ class Memory:
     totals: Mapping[EndpointId, Totals]
     responses: Mapping[str, Whereabouts]
     accounts: Accounts
+    audit_end: Link
 
 
 class House:
@@ -102,6 +106,14 @@ class House:
             clock=world.clock,
         )
         self.keyring = KeyRing(store.accounts, memory.accounts)
+        self.audit = AuditLog(
+            store.audit,
+            memory.audit_end,
+            retention=Retention(settings.audit_retention_days, settings.audit_max_entries),
+            now=world.now,
+            clock=world.clock,
+            on_broken=self.audit_broken,
+        )
         self.feed = EventFeed(self.registry.catalog.endpoints, now=world.now)
         self._fallbacks = dict(settings.model_fallbacks)
         self._draining = False
@@ -183,6 +195,14 @@ class House:
         if condition.well:
             with suppress(ActorGone):
                 self.journal.hurry()
+            with suppress(ActorGone):
+                self.audit.hurry()
+
+    # -- the audit log tells
+
+    def audit_broken(self, reason: str) -> None:
+        """The chain of audit entries is not as it was written."""
+        self.tell_event(AuditLogBroken(reason))
 
     # -- an exchange tells
 
@@ -240,6 +260,11 @@ class House:
         with suppress(ActorGone):
             self.feed.happened(event)
 
+    def tell_audit(self, event: AuditEvent) -> None:
+        """The audit log is told of this deed. Never blocks, and never fails."""
+        with suppress(ActorGone):
+            self.audit.record(event)
+
     # -- life
 
     @property
@@ -290,6 +315,7 @@ class House:
             async with trio.open_nursery() as last:
                 await last.start(self.journal.run)
                 await last.start(self.feed.run)
+                await last.start(self.audit.run)
                 async with trio.open_nursery() as middle:
                     await middle.start(self.latency.run)
                     await middle.start(self.responses.run)
@@ -308,6 +334,7 @@ class House:
                     self.responses.close()
                     self.admission.close()
                 self.journal.close()
+                self.audit.close()
                 self.feed.close()
             watching.cancel_scope.cancel()
 
@@ -343,6 +370,7 @@ async def open_house(
         totals=await store.statistics.totals(),
         responses=await store.responses.all(),
         accounts=await store.accounts.all(),
+        audit_end=await store.audit.place(),
     )
     return House(
         settings,

@@ -138,6 +138,9 @@ class Settings(BaseSettings):
 
     cors_origins: Origins = Field(())
     """Whose pages may call `/v1` from a browser; `*` alone: anybody's."""
+    audit_retention_days: int = Field(90, ge=0, le=36_500)
+    """0: for ever."""
+    audit_max_entries: int = Field(1_000_000, ge=1000, le=100_000_000)
 
     model_aliases: Aliases = Field((), validate_default=False)
     """Names that clients may use, and the models that each stands for."""

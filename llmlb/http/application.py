@@ -28,6 +28,7 @@ from llmlb.http.intake.reception import Reception
 from llmlb.http.intake.spool import Spool
 from llmlb.http.logs import configure_logging
 from llmlb.http.manage.auth import authentication
+from llmlb.http.manage.audit import audit_log
 from llmlb.http.manage.chat import chosen_endpoint
 from llmlb.http.manage.endpoints import management
 from llmlb.http.manage.events import event_stream
@@ -263,6 +264,8 @@ def create_app(
         app.register_blueprint(chat, url_prefix=prefix, name=f"management_{prefix[1:]}_chat")
         events = event_stream(lambda: app.house, app.instance_id, lambda: app.response_policy)
         app.register_blueprint(events, url_prefix=prefix, name=f"management_{prefix[1:]}_events")
+        audit = audit_log(lambda: app.house)
+        app.register_blueprint(audit, url_prefix=prefix, name=f"management_{prefix[1:]}_audit")
         app.register_blueprint(not_built_yet(), url_prefix=prefix, name=f"later_{prefix[1:]}")
     refuse_undeclared(app.url_map)
     return app

@@ -14,6 +14,7 @@ from pypika import Query
 from llmlb.errors import StoreUnavailable
 from llmlb.store import connection, files
 from llmlb.store.accounts import AccountRepository
+from llmlb.store.audit import AuditRepository
 from llmlb.store.database import Database, Held, ThreadRunner
 from llmlb.store.endpoints import EndpointRepository
 from llmlb.store.faults import startup_error
@@ -41,6 +42,7 @@ class Store:
         self.accounts = AccountRepository(database)
         self.statistics = StatisticsRepository(database)
         self.responses = ResponseRepository(database)
+        self.audit = AuditRepository(database)
 
     @property
     def health(self) -> Health:

@@ -30,6 +30,7 @@ CHECKSUMS = {
     "0008_stored_responses": "2e5d661faaaae0623d05f8760ce01c1e5f8c73ce8b8490a947d9de74b9105b28",
     "0009_accounts": "954fa2d65cfa8c2e6eb8f909d6fc4b09057f98fd0b6db3fdc0cfde335ad6f7c3",
     "0010_endpoint_tls": "3dbaee4dcd7406737d54ba5c137056c3607592bbe6e8a1c7de793eb63f7ca365",
+    "0011_audit": "dbc4dc010e4499bdc1d8f810953dd22fec057693f893d2da7ee09e3473af50a9",
 }
 """Of the released migrations. A line is only ever added: what is released never changes."""
 
@@ -63,6 +64,9 @@ DATA = {
                   '2025-01-04T00:00:00.000000Z', 'active');
           INSERT INTO revoked_sessions VALUES ('s1', 'u1', '2025-01-02T00:00:00.000000Z');""",
     10: """UPDATE endpoints SET tls_verify = 0, ca_certificate = 'PEM' WHERE id = 'e1';""",
+    11: """INSERT INTO audit_entries (sequence, at, action, actor_type, count, previous_hash, hash)
+           VALUES (1, '2025-01-01T00:00:00.000000Z', 'endpoint.create', 'user', 1, 'x', 'y');
+           UPDATE audit_marks SET sequence = 1, hash = 'y' WHERE name = 'head';""",
 }
 """Rows that a database of each version may hold."""
 

@@ -25,11 +25,11 @@ class Page:
     size: int
 
     @classmethod
-    def asked(cls, query: Mapping[str, str]) -> Page:
+    def asked(cls, query: Mapping[str, str], *, default_size: int = PER_PAGE) -> Page:
         """The page that `page` and `per_page` ask for. Raises InvalidRequest."""
         return cls(
             _whole(query, "page", default=1, most=LAST_PAGE),
-            _whole(query, "per_page", default=PER_PAGE, most=MOST_PER_PAGE),
+            _whole(query, "per_page", default=default_size, most=MOST_PER_PAGE),
         )
 
     def of(self, items: Sequence[T]) -> Sequence[T]:

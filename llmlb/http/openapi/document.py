@@ -13,6 +13,7 @@ from quart import Blueprint, Response
 import llmlb
 from llmlb.forms import Form
 from llmlb.http.openapi.accounts import ACCOUNTS
+from llmlb.http.openapi.audit import AUDIT
 from llmlb.http.openapi.events import EVENTS
 from llmlb.http.openapi.headers import HEADERS
 from llmlb.http.openapi.inference import CHOSEN, INFERENCE, MODELS
@@ -32,6 +33,7 @@ ROUTES: tuple[Route, ...] = (
     *ACCOUNTS,
     CHOSEN,
     *EVENTS,
+    *AUDIT,
     *PROCESS,
 )
 
