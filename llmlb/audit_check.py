@@ -134,7 +134,7 @@ class ChainCheck:
         most = max(head.sequence, 0 if self._known is None else self._known.sequence)
         if at.sequence < most:
             missing = at.sequence + 1
-            self._found(missing, f"The last entries are missing, from {missing} to {most}.")
+            self._found(missing, f"The last entries are missing: {missing} to {most}.")
         elif at.sequence > head.sequence:
             self._found(head.sequence + 1, f"Entries were added after entry {head.sequence}.")
         elif at != head:

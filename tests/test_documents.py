@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import pytest
 
 from llmlb.actors.admission import AdmissionController
+from llmlb.actors.audit import AuditLog
 from llmlb.actors.feed import EventFeed
 from llmlb.actors.journal import Journal
 from llmlb.actors.keyring import KeyRing
@@ -218,6 +219,7 @@ ACTORS = {
     "journal": Journal,
     "feed": EventFeed,
     "keyring": KeyRing,
+    "audit": AuditLog,
 }
 
 EDGE = re.compile(r"(\w+) (-->|==>|-\.->)\|([\w, ]+)\| (\w+)")
@@ -245,7 +247,7 @@ def test_every_message_of_the_house_is_in_the_graph() -> None:
     said = {(name, edge[4]) for edge in EDGE.finditer(graph) for name in edge[3].split(", ")}
     house = (ROOT / "llmlb/house.py").read_text()
     told = re.findall(
-        r"self\.(registry|latency|responses|admission|prober|journal|feed|keyring)\.(\w+)", house
+        r"self\.(registry|latency|responses|admission|prober|journal|feed|keyring|audit)\.(\w+)", house
     )
     plumbing = {"run", "close", "standings", "catalog"}
     assert {(name, actor) for actor, name in told if name not in plumbing} <= said

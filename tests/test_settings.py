@@ -35,6 +35,8 @@ SPECIFIED: dict[str, tuple[str, str, object]] = {
     "LLMLB_LOAD_GRACE_S": ("load_grace_s", "0", 0.0),
     "LLMLB_RETRY_TIMEOUT_S": ("retry_timeout_s", "0", 0.0),
     "LLMLB_STREAM_KEEPALIVE_S": ("stream_keepalive_s", "7.5", 7.5),
+    "LLMLB_AUDIT_RETENTION_DAYS": ("audit_retention_days", "0", 0),
+    "LLMLB_AUDIT_MAX_ENTRIES": ("audit_max_entries", "1000", 1000),
     "LLMLB_DRAIN_TIMEOUT_S": ("drain_timeout_s", "0", 0.0),
 }
 
@@ -59,6 +61,8 @@ DEFAULTS: dict[str, object] = {
     "cors_origins": (),
     "load_grace_s": 120,
     "stream_keepalive_s": 0,
+    "audit_retention_days": 90,
+    "audit_max_entries": 1_000_000,
 }
 
 

@@ -70,6 +70,7 @@ def high_water(house: House) -> dict[str, int]:
     """How full each mailbox was at its fullest."""
     actors: dict[str, Any] = {
         "admission": house.admission,
+        "audit": house.audit,
         "journal": house.journal,
         "latency": house.latency,
         "prober": house.prober,

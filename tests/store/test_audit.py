@@ -25,7 +25,9 @@ from llmlb.audit import (
 from llmlb.audit_check import ChainCheck, Verification
 from llmlb.errors import StartupError, StoreUnavailable
 from llmlb.store.audit_file import check_file
+from llmlb.store.audit_rows import COLUMNS
 from llmlb.store.audit_search import SEARCHED, AuditSearch
+from llmlb.store.columns import Value
 from llmlb.store.database import Transaction
 from llmlb.store.opening import Store
 from tests.store.conftest import NOW, OpenStore
@@ -57,6 +59,13 @@ async def all_of(store: Store, **wanted: Any) -> list[AuditEvent]:
     entries, total = await store.audit.search(AuditSearch(500, **wanted))
     assert len(entries) == total
     return [entry.event for entry in reversed(entries)]
+
+
+Spoil = Callable[[sqlite3.Connection], object]
+
+
+def run(statement: str, *values: Value) -> Spoil:
+    return lambda connection: connection.execute(statement, values)
 
 
 @contextmanager
@@ -134,21 +143,19 @@ async def test_a_burst_is_written_whole_or_not_at_all(store: Store) -> None:
 
 async def test_what_was_written_is_refused_to_be_changed(store: Store) -> None:
     await fill(store, 3)
-    for statement in (
+    statements = (
         "UPDATE audit_entries SET detail = 'x' WHERE sequence = 2",
         "DELETE FROM audit_entries WHERE sequence = 3",
         "DELETE FROM audit_entries",
         "INSERT OR REPLACE INTO audit_entries SELECT * FROM audit_entries WHERE sequence = 2",
-        "INSERT INTO audit_entries SELECT -1, * FROM (SELECT at, action, actor_type, actor_id,"
-        " actor_name, api_key_id, api_key_owner_id, client_address, method, path, status,"
-        " object_type, object_id, endpoint_id, model, request_id, detail, count, previous_hash,"
-        " hash FROM audit_entries WHERE sequence = 2)",
+        "INSERT INTO audit_entries VALUES (-1" + ", 1" * 20 + ")",
         "UPDATE audit_marks SET sequence = 1 WHERE name = 'head'",
         "UPDATE audit_marks SET name = 'x' WHERE name = 'anchor'",
         "DELETE FROM audit_marks",
-    ):
+    )
+    for statement in statements:
         with pytest.raises(sqlite3.IntegrityError, match="audit"):
-            await store._database.run(lambda c, s=statement: c.execute(s))
+            await store._database.run(run(statement))
     assert (await checked(store)).valid
 
 
@@ -170,14 +177,7 @@ async def test_an_end_on_a_whole_chunk_is_seen(
     assert (found.valid, found.chunks_checked) == (True, 2)
 
 
-Spoil = Callable[[sqlite3.Connection], object]
-
-
-def run(statement: str, *values: object) -> Spoil:
-    return lambda connection: connection.execute(statement, values)
-
-
-OTHER: dict[str, object] = {
+OTHER: dict[str, Value] = {
     "at": "2026-03-01T12:30:05Z",  # the same instant, spelled otherwise
     "actor_type": "system",
     "status": 200,
@@ -450,7 +450,7 @@ async def test_an_empty_log_has_figures_and_pages_too(store: Store) -> None:
 
 
 def test_every_field_has_a_column() -> None:
-    assert set(stored.COLUMNS) == {*FIELDS, "sequence", "previous_hash", "hash"}
+    assert set(COLUMNS) == {*FIELDS, "sequence", "previous_hash", "hash"}
 
 
 # -- the file, beside whoever has it open
@@ -460,6 +460,14 @@ def check_beside(database: Path, known: Link | None = None) -> Verification:
     check = ChainCheck(known)
     check_file(f"sqlite:{database}", check)
     return check.result()
+
+
+@contextmanager
+def read_only(database: Path) -> Iterator[None]:
+    database.chmod(0o400)
+    database.parent.chmod(0o500)
+    yield
+    database.parent.chmod(0o700)
 
 
 async def test_a_file_is_checked_while_it_is_open_and_after(
@@ -484,23 +492,19 @@ async def test_a_file_is_checked_where_nothing_may_be_written(
     store = await opened()
     end = await fill(store, 3)
     await store.close()
-    database.chmod(0o400)
-    database.parent.chmod(0o500)
-    try:
+    with read_only(database):
         assert check_beside(database, end).valid
-    finally:
-        database.parent.chmod(0o700)
 
 
-async def test_what_is_no_audit_log_is_said_so(database: Path, opened: OpenStore) -> None:
+def test_what_is_no_audit_log_is_said_so(database: Path) -> None:
     database.parent.mkdir()
-    with pytest.raises(StartupError, match="There is no database .*llmlb.db"):
+    with pytest.raises(StartupError, match=r"There is no database .*llmlb.db"):
         check_beside(database)
     database.touch()
     with pytest.raises(StartupError, match="has no audit log"):
         check_beside(database)
     database.write_text("no database at all " * 100)
-    with pytest.raises(StartupError, match="cannot be read .it is not an SQLite database"):
+    with pytest.raises(StartupError, match=r"cannot be read .it is not an SQLite database"):
         check_beside(database)
     with pytest.raises(StartupError, match="only be asked through the running"):
         check_file("sqlite::memory:", ChainCheck())

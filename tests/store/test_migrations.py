@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmlb.accounts import KeyId, Permission
+from llmlb.audit import GENESIS, Link
 from llmlb.errors import StartupError
 from llmlb.store import connection as opening
 from llmlb.store.connection import connect
@@ -145,6 +146,7 @@ async def test_every_older_version_becomes_the_newest_with_its_data(
         assert [*accounts.revoked] == ["s1"]
     trust = (endpoint.tls_verify, endpoint.ca_certificate)
     assert trust == ((False, "PEM") if version >= 10 else (True, None))
+    assert await store.audit.place() == (Link(1, "y") if version >= 11 else GENESIS)
     for table, since in {"request_history": 4, "import_records": 5}.items():
         if version >= since:
             count = f"SELECT COUNT(*) FROM {table}"
