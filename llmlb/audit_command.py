@@ -22,11 +22,7 @@ class _NotedEntry(click.ParamType[Link]):
 
     name = "number:hash"
 
-    def convert(
-        self, value: str | Link, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Link:
-        if isinstance(value, Link):
-            return value
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Link:
         match = re.fullmatch("([0-9]{1,18}):([0-9a-f]{64})", value)
         if match is None:
             self.fail(f"{value!r} is not NUMBER:HASH, as 'llmlb audit verify' shows it", param, ctx)
