@@ -247,7 +247,8 @@ def test_every_message_of_the_house_is_in_the_graph() -> None:
     said = {(name, edge[4]) for edge in EDGE.finditer(graph) for name in edge[3].split(", ")}
     house = (ROOT / "llmlb/house.py").read_text()
     told = re.findall(
-        r"self\.(registry|latency|responses|admission|prober|journal|feed|keyring|audit)\.(\w+)", house
+        r"self\.(registry|latency|responses|admission|prober|journal|feed|keyring|audit)\.(\w+)",
+        house,
     )
     plumbing = {"run", "close", "standings", "catalog"}
     assert {(name, actor) for actor, name in told if name not in plumbing} <= said

@@ -20,6 +20,7 @@ from llmlb.http.access.needs import refuse_undeclared
 from llmlb.http.access.opening import Doors, make_first_admin, open_doors
 from llmlb.http.access.passwords import Passwords
 from llmlb.http.asgi import HttpConnection, Lifespan, LlmlbRequest
+from llmlb.http.auditing import event_of
 from llmlb.http.bodies import BodyBudget
 from llmlb.http.engines.surveyor import HttpSurveyor
 from llmlb.http.exchange import Exchange
@@ -27,8 +28,8 @@ from llmlb.http.hooks import install_hooks
 from llmlb.http.intake.reception import Reception
 from llmlb.http.intake.spool import Spool
 from llmlb.http.logs import configure_logging
-from llmlb.http.manage.auth import authentication
 from llmlb.http.manage.audit import audit_log
+from llmlb.http.manage.auth import authentication
 from llmlb.http.manage.chat import chosen_endpoint
 from llmlb.http.manage.endpoints import management
 from llmlb.http.manage.events import event_stream
@@ -156,6 +157,13 @@ class LlmlbApp(QuartTrio):
             self._house.close()
             await self._ended.wait()
 
+    def tell_audit(self, status: int) -> None:
+        """Record the request at hand, which is answered with *status*, if it changes something."""
+        if self._house is not None:
+            event = event_of(status, self._house.world.now())
+            if event is not None:
+                self._house.tell_audit(event)
+
     def log_exception(self, *told: Any) -> None:  # noqa: ANN401 - see below
         """Quart's notes on what broke; a start that was refused has been told already.
 
@@ -245,7 +253,13 @@ def create_app(
     app.url_map.merge_slashes = False  # its redirect would be a page of HTML
     app.before_serving(app.open)
     app.after_serving(app.close)
-    install_hooks(app, lambda: app.doors.gate, app.instance_id, lambda: app.response_policy)
+    install_hooks(
+        app,
+        lambda: app.doors.gate,
+        app.instance_id,
+        lambda: app.response_policy,
+        audit=app.tell_audit,
+    )
     app.register_blueprint(status(lambda: app.house))
     app.register_blueprint(described())
     app.register_blueprint(setup(lambda: app.house, lambda: app.doors))

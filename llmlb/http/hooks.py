@@ -41,11 +41,12 @@ def install_hooks(
     policy: PolicyNow = ResponsePolicy,
     *,
     needs: Callable[[str, str], Need] = need_of,
+    audit: Callable[[int], None] = lambda _: None,
 ) -> None:
     """Put the hooks round every route of *app*, whose requests upstream carry *instance_id*.
 
     *gate* raises the LbError that says why there is none; *needs* tells what a method of a rule
-    asks of its caller.
+    asks of its caller; *audit* is told the status of each answer, while its request is at hand.
     """
     install_browser_hooks(app, policy)
 
@@ -68,7 +69,12 @@ def install_hooks(
         refuse_loops(headers, instance_id)
         return None
 
+    async def tell_audit(response: Response) -> Response:
+        audit(response.status_code)
+        return response
+
     app.before_request(admit)
+    app.after_request(tell_audit)
     app.before_websocket(admit)
     app.after_request(_label)
     app.after_websocket(_label_refusal)

@@ -96,6 +96,9 @@ _MANAGEMENT: Mapping[str, Need] = {
     f"POST {_ONE}/disable": _admin_or(_P.ENDPOINTS_MANAGE),
     f"POST {_ONE}/chat/completions": CHOSEN,
     "GET /dashboard/events": ANYBODY,
+    "GET /dashboard/audit-logs": ADMIN,
+    "GET /dashboard/audit-logs/stats": ADMIN,
+    "POST /dashboard/audit-logs/verify": ADMIN,
     **{f"{method} {rule}": _anybody_or(_P.REGISTRY_READ) for method in METHODS for rule in RULES},
 }
 """Under `/api`, and under the older `/v0`."""

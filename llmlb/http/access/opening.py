@@ -20,6 +20,7 @@ from llmlb.http.access.passwords import Passwords
 from llmlb.http.access.sessions import Sessions
 from llmlb.http.access.setup import SetupLink
 from llmlb.http.access.throttle import Throttle
+from llmlb.http.auditing import refusal_event
 from llmlb.settings import Settings
 from llmlb.store.database import ThreadRunner
 from llmlb.store.location import IN_MEMORY, locate
@@ -113,13 +114,16 @@ async def open_doors(
         now = house.world.now()
         return await run_in_thread(lambda: session_keys(directory, now))
 
+    def refused(knock: Knock, refusal: LbError, caller: Caller) -> None:
+        house.tell_audit(refusal_event(knock, refusal, caller, house.world.now()))
+
     gate = Gate(
         settings,
         lambda: house.keyring.accounts,
         Sessions(await renew(), house.world.now),
         house.world,
         on_used=house.key_used,
-        on_refused=_refused,
+        on_refused=refused,
     )
     setup = SetupLink(lambda token: _show_link(f"{url}/setup?token={token}"), house.world.clock)
     if settings.auth == "off":
@@ -144,14 +148,3 @@ def _show_link(link: str) -> None:
         f"Open this link within the hour to make the first administrator:\n\n    {link}\n\n"
     )
     sys.stderr.flush()
-
-
-def _refused(knock: Knock, refusal: LbError, caller: Caller) -> None:
-    log.info(
-        "not let in",
-        method=knock.method,
-        path=knock.path,
-        reason=refusal.error_code(),
-        client=caller.address,
-        request_id=knock.request_id,
-    )

@@ -32,6 +32,7 @@ from llmlb.http.access.opening import Doors
 from llmlb.http.access.origin import is_foreign
 from llmlb.http.access.proxies import came_securely
 from llmlb.http.access.sessions import DEVICE_LIFETIME, LIFETIME
+from llmlb.http.auditing import note
 from llmlb.http.inbound import caller_at_hand, headers_of, whence_of
 from llmlb.http.manage.asking import asking
 from llmlb.http.manage.body import read_form
@@ -67,8 +68,10 @@ class _AuthRoutes:
         house, doors, caller = self._house(), self._doors(), caller_at_hand()
         self._refuse_foreign()
         form = await read_form(LoginForm, request)
+        note(name=form.username)
         known = house.keyring.accounts.by_name.get(form.username)
         user = await self._proved(form, known, caller)
+        note(user=user)
         await doors.refresh_keys()
         token, session = doors.gate.sessions.begin(user)
         response = jsonify(
@@ -136,6 +139,7 @@ class _AuthRoutes:
                 partial(accept_invitation, digest=digest, user=user, now=now)
             )
         doors.throttle.succeeded(*place)
+        note(user=user)
         shown: JsonObject = {
             "id": user.id,
             "username": user.username,

@@ -12,6 +12,7 @@ from llmlb.actors.prober import Surveyor
 from llmlb.endpoint_form import DEFAULT_INFERENCE_TIMEOUT_S, EndpointEdit, EndpointForm
 from llmlb.errors import Conflict, InvalidRequest, NotFound, ProbeFailed, UpstreamUnreachable
 from llmlb.house import House
+from llmlb.http.auditing import note
 from llmlb.http.manage.asking import asking
 from llmlb.http.manage.body import read_form
 from llmlb.http.manage.endpoint_json import Figures, JsonObject, endpoint_json, models_json
@@ -103,6 +104,7 @@ class _EndpointRoutes:
             await self._verify(endpoint)
         with asking():
             registered = await house.registry.register(endpoint)
+        note(object_id=registered.id, detail=f"{registered.name}, {registered.base_url}")
         return jsonify(endpoint_json(registered, Figures.of(house))), 201
 
     def _refuse_ourselves(self, base_url: str) -> None:
@@ -142,6 +144,7 @@ class _EndpointRoutes:
 
         with asking():
             edited = await house.registry.update(endpoint.id, change)
+        note(detail=f"{edited.name}: {', '.join(sorted(edit.model_fields_set))}")
         return jsonify(endpoint_json(edited, Figures.of(house)))
 
     async def delete_endpoint(self, endpoint_id: str) -> tuple[str, int]:
@@ -150,6 +153,7 @@ class _EndpointRoutes:
         _refuse_declared(endpoint)
         with asking():
             await house.registry.remove(endpoint.id)
+        note(detail=endpoint.name)
         return "", 204
 
     async def list_models(self, endpoint_id: str) -> Response:

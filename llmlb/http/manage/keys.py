@@ -28,6 +28,7 @@ from llmlb.errors import InvalidRequest, PermissionDenied
 from llmlb.house import House
 from llmlb.http.access.caller import Caller, permissions_of
 from llmlb.http.access.gate import session_of
+from llmlb.http.auditing import note
 from llmlb.http.inbound import caller_at_hand
 from llmlb.http.manage.asking import asking
 from llmlb.http.manage.body import read_form
@@ -98,6 +99,7 @@ class _KeyRoutes:
         )
         with asking():
             await house.keyring.change(partial(add_key, key=key))
+        note(object_id=key.id, detail=f"{key.name}: {', '.join(sorted(key.permissions))}")
         return jsonify({**self._shown(key), "key": secret}), 201
 
     async def edit_own(self, key_id: str) -> Response:
@@ -120,6 +122,7 @@ class _KeyRoutes:
 
         with asking():
             key = await self._house().keyring.change(edit)
+        note(detail=f"{key.name}: {', '.join(sorted(form.model_fields_set))}")
         return jsonify(self._shown(key))
 
     async def delete_own(self, key_id: str) -> tuple[str, int]:
@@ -131,7 +134,10 @@ class _KeyRoutes:
 
     async def _delete(self, key_id: KeyId, owner: UserId | None) -> tuple[str, int]:
         with asking():
-            await self._house().keyring.change(partial(remove_key, key_id=key_id, owner=owner))
+            gone = await self._house().keyring.change(
+                partial(remove_key, key_id=key_id, owner=owner)
+            )
+        note(detail=gone.name)
         return "", 204
 
     def _shown(self, key: ApiKey) -> JsonObject:

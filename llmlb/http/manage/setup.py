@@ -19,6 +19,7 @@ from llmlb.errors import CsrfFailed, InvalidRequest, LbError, NotFound
 from llmlb.house import House
 from llmlb.http.access.opening import Doors
 from llmlb.http.access.origin import is_foreign
+from llmlb.http.auditing import note
 from llmlb.http.inbound import headers_of, read_body
 from llmlb.http.manage.asking import asking
 from llmlb.http.manage.body import parse_body
@@ -91,7 +92,9 @@ class _SetupRoutes:
             house.world.now(),
         )
         with asking():
-            return await house.keyring.change(partial(add_first_admin, user=user))
+            made = await house.keyring.change(partial(add_first_admin, user=user))
+        note(user=made)
+        return made
 
     def _refuse_if_done(self) -> None:
         if not self._doors().gate.setting_up:

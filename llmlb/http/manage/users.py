@@ -20,6 +20,7 @@ from llmlb.accounts.changes import (
 from llmlb.accounts.credentials import digest_of, new_invitation_code, new_password
 from llmlb.house import House
 from llmlb.http.access.opening import Doors
+from llmlb.http.auditing import note
 from llmlb.http.inbound import caller_at_hand
 from llmlb.http.manage.asking import asking
 from llmlb.http.manage.body import read_form
@@ -80,6 +81,7 @@ class _PeopleRoutes:
         )
         with asking():
             await house.keyring.change(partial(add_user, user=user))
+        note(object_id=user.id, detail=f"{user.username}, {user.role.value}")
         return jsonify(user=_user_json(user), generated_password=password), 201
 
     async def edit_user(self, user_id: str) -> Response:
@@ -96,11 +98,14 @@ class _PeopleRoutes:
         )
         with asking():
             user = await self._house().keyring.change(rule)
+        changed = ", ".join(sorted(form.model_fields_set))
+        note(detail=f"{changed}; now {user.username}, {user.role.value}")
         return jsonify(_user_json(user))
 
     async def delete_user(self, user_id: str) -> tuple[str, int]:
         with asking():
-            await self._house().keyring.change(partial(remove_user, user_id=UserId(user_id)))
+            gone = await self._house().keyring.change(partial(remove_user, user_id=UserId(user_id)))
+        note(detail=gone.username)
         return "", 204
 
     async def list_invitations(self) -> Response:
@@ -130,6 +135,7 @@ class _PeopleRoutes:
         )
         with asking():
             await house.keyring.change(partial(add_invitation, invitation=invitation, now=now))
+        note(object_id=invitation.id)
         shown = {
             "id": invitation.id,
             "code": code,
