@@ -15,7 +15,12 @@ from trio.testing import wait_all_tasks_blocked
 
 from llmlb.actors.audit import AuditLog, Retention
 from llmlb.actors.audit.log import CHECK_EVERY_S, CLOSING_WRITE_LIMIT_S, MOST_IN_BURST
-from llmlb.actors.audit.repeats import MOST_GROUPS, Repeats
+from llmlb.actors.audit.repeats import (
+    MOST_GROUPS,
+    MOST_PER_PLACE,
+    MOST_PLACES,
+    Repeats,
+)
 from llmlb.actors.audit.upkeep import PRUNE_EVERY_S
 from llmlb.actors.audit.waiting import MOST_WAITING, Waiting
 from llmlb.actors.mailbox import ActorGone
@@ -343,19 +348,36 @@ async def test_a_flood_of_a_hundred_thousand_failures_is_few_entries_and_all_are
     audit: AuditLog, store: FakeAuditStore
 ) -> None:
     """From ever new addresses, so that no two are alike."""
+    most = MOST_GROUPS + MOST_PLACES + 1
     for number in range(100_000):
-        audit.record(failure(number, client_address=f"2001:db8::{number:x}"))
+        audit.record(failure(number, client_address=f"10.{number >> 8}.{number & 255}.1"))
         if number % 100 == 0:
             await trio.sleep(0.01)  # 10,000 a second
-            assert len(audit._repeats) <= MOST_GROUPS + 2
+            assert len(audit._repeats) <= most
             assert len(audit._waiting) <= MOST_WAITING
             assert audit._mailbox.statistics().high_water <= 101
     await trio.sleep(120)
     assert sum(event.count for event in store.events) == 100_000
-    assert len(store.events) == MOST_GROUPS + 2
+    assert len(store.events) == most + 1
     others = store.events[-1]
-    assert others.count == 100_000 - MOST_GROUPS - 1
+    assert others.count == 100_000 - most
     assert (others.client_address, others.path) == (None, None)
+
+
+@pytest.mark.parametrize("address", ["192.0.2.7", "2001:db8::{number:x}"])
+async def test_one_place_with_ever_new_failures_is_few_entries(
+    audit: AuditLog, store: FakeAuditStore, address: str
+) -> None:
+    for number in range(1000):
+        there = address.format(number=number)
+        audit.record(failure(number, client_address=there, path=f"/{number}"))
+    audit.record(failure(0, client_address="192.0.2.8"))
+    await trio.sleep(120)
+    assert sum(event.count for event in store.events) == 1001
+    assert len(store.events) == MOST_PER_PLACE + 3
+    (many,) = [event for event in store.events if event.count > 1]
+    assert (many.client_address, many.path) == (address.format(number=999), None)
+    assert many.detail == "Of many kinds, too many to tell them apart."
 
 
 async def test_a_flood_from_one_address_does_not_hide_what_others_do(
@@ -380,6 +402,7 @@ def test_every_failure_is_told_or_counted_once(seed: int) -> None:
     repeats, told, got, now_s = Repeats(), 0, 0, 0.0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("llmlb.actors.audit.repeats.MOST_GROUPS", 3)
+        patch.setattr("llmlb.actors.audit.repeats.MOST_PLACES", 1)
         for number in range(500):
             now_s += rng.choice([0.0, 0.5, 10.0])
             got += sum(event.count for event in repeats.due(now_s))
@@ -392,7 +415,7 @@ def test_every_failure_is_told_or_counted_once(seed: int) -> None:
                 now_s,
             )
             told, got = told + 1, got + (first is not None)
-            assert len(repeats) <= 5
+            assert len(repeats) <= 6
             due_s = repeats.next_due_s
             assert due_s is not None
             assert now_s < due_s <= now_s + 60

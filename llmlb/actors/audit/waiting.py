@@ -11,7 +11,7 @@ from llmlb.audit import ActorType, AuditEvent
 MOST_WAITING = 10_000
 """At some 2 KB each at worst, when the database refuses for hours."""
 
-FAILURES = frozenset({"auth.failed", "login.failed"})
+FAILURES = frozenset({"auth.failed", "login.failed", "access.denied"})
 """What anybody can cause as often as they like, without being anybody."""
 
 LOST = "audit.lost"
