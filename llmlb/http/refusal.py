@@ -12,6 +12,7 @@ from llmlb.http.engines import is_request_fault
 from llmlb.http.openai.answer import read_error
 from llmlb.http.upstream.client import UpstreamResponse
 from llmlb.http.upstream.faults import FaultKind, UpstreamFault
+from llmlb.http.upstream.quoting import without_secrets
 from llmlb.types import Endpoint
 
 ERROR_LIMIT_BYTES = 64 * 1024
@@ -39,7 +40,7 @@ async def refusal_of(
     """
     status = response.status
     said = read_error(status, await _read_up_to(response, ERROR_LIMIT_BYTES))
-    said = replace(said, message=_without_secrets(said.message, endpoint))
+    said = _without_secrets(said, endpoint)
     if added_usage and status in (400, 422) and _names_usage(said):
         return UsageRefused()
     if status // 100 == 4 and status not in _ABOUT_THE_ENDPOINT:
@@ -58,12 +59,14 @@ def _names_usage(said: OpenAIError) -> bool:
     return any(name in f"{said.message} {said.param}" for name in _USAGE)
 
 
-def _without_secrets(message: str, endpoint: Endpoint) -> str:
-    """*message* as it may be shown and logged: some servers quote the key that they refuse."""
-    for secret in (endpoint.api_key, *(value for _, value in endpoint.extra_headers)):
-        if secret:
-            message = message.replace(secret, "***")
-    return message
+def _without_secrets(said: OpenAIError, endpoint: Endpoint) -> OpenAIError:
+    """*said* as it may be shown and logged."""
+    return OpenAIError(
+        without_secrets(said.message, endpoint),
+        without_secrets(said.type, endpoint),
+        None if said.code is None else without_secrets(said.code, endpoint),
+        None if said.param is None else without_secrets(said.param, endpoint),
+    )
 
 
 async def _read_up_to(response: UpstreamResponse, limit_bytes: int) -> bytes:

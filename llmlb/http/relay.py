@@ -23,6 +23,7 @@ from llmlb.http.sse import EventScanner, Piece
 from llmlb.http.turned_away import shutting_down
 from llmlb.http.upstream.client import UpstreamClient, UpstreamResponse
 from llmlb.http.upstream.faults import FaultKind, UpstreamFault
+from llmlb.http.upstream.quoting import without_secrets
 from llmlb.types import Endpoint
 
 PLAIN_LIMIT_BYTES = 8 * 1024 * 1024
@@ -120,7 +121,10 @@ class Relay:
         own_end_s = started_s + self.patience.own_s
         self._end_s = min(started_s + self.patience.stream_s, own_end_s)
         with self.cut_off.scope(deadline=started_s + self._limit_s) as self._budget:
-            await self._call()
+            try:
+                await self._call()
+            except UpstreamFault as fault:  # an error in a 200, or in a stream, is foreign text
+                raise fault.reworded(without_secrets(str(fault), self.endpoint)) from None
         if not self._budget.cancelled_caught:
             return
         if self.cut_off.over:

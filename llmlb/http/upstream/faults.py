@@ -34,6 +34,12 @@ class UpstreamFault(Exception):
         self.status = status
         self.retry_after_s = retry_after_s
 
+    def reworded(self, reason: str) -> UpstreamFault:
+        """The same fault in other words."""
+        return UpstreamFault(
+            self.kind, reason, status=self.status, retry_after_s=self.retry_after_s
+        )
+
 
 class AddressRefused(UpstreamFault):
     """The host leads only to addresses that are not connected to; nothing was sent."""

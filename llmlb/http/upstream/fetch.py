@@ -13,6 +13,7 @@ import trio
 from llmlb.errors import ProbeFailed
 from llmlb.http.upstream.client import UpstreamClient, UpstreamResponse
 from llmlb.http.upstream.faults import UpstreamFault
+from llmlb.http.upstream.quoting import without_secrets
 from llmlb.types import Endpoint
 
 MIB = 1024 * 1024
@@ -20,9 +21,6 @@ EXCERPT_BYTES = 16 * 1024
 """How much of an error's body is read for the sake of its message."""
 EXCERPT_WITHIN_S = 1.0
 MESSAGE_CHARS = 200
-
-SHORTEST_SECRET = 4
-"""Shorter header values ("1", "on") are no secrets, and would blot out every digit."""
 
 
 class Fetched(NamedTuple):
@@ -63,7 +61,7 @@ async def fetch_json(
         )
     except ProbeFailed as failure:
         # Bodies, messages and redirects are foreign text, and may repeat what we sent.
-        raise type(failure)(_without_secrets(str(failure), endpoint)) from None
+        raise type(failure)(without_secrets(str(failure), endpoint)) from None
 
 
 async def _ask(
@@ -136,7 +134,7 @@ async def _refusal(response: UpstreamResponse, endpoint: Endpoint, path: str) ->
             else "HTTP 401: the endpoint wants a key."
         )
     kind = NoVerdict if status >= 500 else ProbeFailed
-    message = await _message(response)
+    message = await _message(response, endpoint)
     return kind(f"HTTP {status}: {message}" if message else f"HTTP {status}.")
 
 
@@ -153,10 +151,11 @@ def _redirect_target(response: UpstreamResponse, endpoint: Endpoint, path: str) 
     except ValueError:  # a bracket where an IPv6 address should be
         return None
     target = target.removesuffix("/").removesuffix(path)
-    return target[:MESSAGE_CHARS] if location and target else None
+    # Here and below before the text is cut, for half a secret would not be known as one.
+    return without_secrets(target, endpoint)[:MESSAGE_CHARS] if location and target else None
 
 
-async def _message(response: UpstreamResponse) -> str:
+async def _message(response: UpstreamResponse, endpoint: Endpoint) -> str:
     """What the endpoint says went wrong, if it says so soon and briefly."""
     received = bytearray()
     with trio.move_on_after(EXCERPT_WITHIN_S):
@@ -173,21 +172,13 @@ async def _message(response: UpstreamResponse) -> str:
         return ""
     while isinstance(said, dict):  # {"error": {"message": …}}, {"error": …}, {"message": …}
         said = said.get("error") or said.get("message") or said.get("detail")
-    return _one_line(said) if isinstance(said, str) else ""
+    return _one_line(without_secrets(said, endpoint)) if isinstance(said, str) else ""
 
 
 def _one_line(text: str) -> str:
     printable = "".join(c if c.isprintable() else " " for c in text[: 4 * MESSAGE_CHARS])
     line = re.sub(r"\s+", " ", printable).strip()
     return line if len(line) <= MESSAGE_CHARS else line[: MESSAGE_CHARS - 1] + "…"
-
-
-def _without_secrets(text: str, endpoint: Endpoint) -> str:
-    secrets = [endpoint.api_key or "", *(value for _, value in endpoint.extra_headers)]
-    for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) >= SHORTEST_SECRET:
-            text = text.replace(secret, "***")
-    return text
 
 
 def _size(size_bytes: int) -> str:
