@@ -10,6 +10,8 @@ from typing import Annotated, ClassVar, TypeVar
 
 from llmlb.addresses import refuse_no_endpoint
 from llmlb.certificates import PEM_BYTES, certificates_in
+from pydantic import Field
+
 from llmlb.errors import InvalidRequest
 from llmlb.forms import Checked, Form
 from llmlb.headers import CONNECTION_HEADERS
@@ -207,7 +209,7 @@ class EndpointEdit(Form):
     """What people call it; no other endpoint has the same name."""
     base_url: BaseUrl = ""
     """Where it is, with http or https; a trailing `/v1` is understood."""
-    api_key: Key | None = None
+    api_key: Key | None = Field(None, repr=False)
     """Sent to it as a bearer token, and never shown."""
     health_check_interval_secs: Annotated[int, _whole(10, 300)] | None = None
     """Between two probes; `LLMLB_HEALTH_CHECK_INTERVAL` if not said."""
@@ -217,7 +219,7 @@ class EndpointEdit(Form):
     """For people."""
     max_concurrency: Annotated[int, _whole(1, 10_000)] | None = None
     """Requests at once; what the engine says, or is assumed to take, if not said."""
-    extra_headers: Headers | None = None
+    extra_headers: Headers | None = Field(None, repr=False)
     """Sent with each request to it, and never shown; none that llmlb sets itself."""
     tls_verify: bool | None = None
     """Whether its certificate must be good, for https; true if not said."""

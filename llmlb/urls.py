@@ -10,6 +10,7 @@ LONGEST_URL_CHARS = 2048
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _FORBIDDEN = re.compile(r"[\s\x00-\x20\x7f\\<>\"^`{|}]")
 _HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*")
+_USER = re.compile(r"(^|//)[^/]*@")
 _PATH_CHARACTERS = "/%:@!$&'()*+,;=~-._"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -39,7 +40,9 @@ def normalise_base_url(text: str) -> str:
 
 
 def _shown(text: str) -> str:
-    return "".join(c if c.isprintable() else "�" for c in text[:200])
+    """*text* for people, without a password that may stand in it."""
+    hidden = _USER.sub(r"\1***@", text[:LONGEST_URL_CHARS])
+    return "".join(c if c.isprintable() else "�" for c in hidden[:200])
 
 
 def _split(url: str) -> SplitResult:
