@@ -76,6 +76,8 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("~/.llmlb"))
     database_url: str | None = Field(None, repr=False)
     """It may hold a password."""
+    secret_key: SecretStr | None = Field(None, repr=False)
+    """Encrypts the secrets of endpoints; after commas, older ones that still decrypt."""
     config_file: Path | None = Field(None, validation_alias="LLMLB_CONFIG")
 
     auth: Annotated[Literal["on", "off"], BeforeValidator(_in_lower_case)] = "on"

@@ -193,6 +193,7 @@ class LlmlbApp(QuartTrio):
             store = await open_store(
                 settings.database,
                 data_dir=settings.data_path,
+                secret_key=settings.secret_key,
                 run_in_thread=self._run_in_thread,
                 now=self._world.now,
             )

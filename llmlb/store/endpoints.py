@@ -13,17 +13,20 @@ from llmlb.store.database import Database, Transaction
 from llmlb.store.rows import (
     ALL,
     CHOSEN,
+    ENDPOINTS,
     MODEL_COLUMNS,
     OBSERVED,
     endpoint_of,
     model_of,
     model_rows,
+    opened,
+    sealed_values,
     values,
 )
+from llmlb.store.secret_box import SecretBox
 from llmlb.store.sql import VALUE, insert, sql, update_by
 from llmlb.types import Endpoint, EndpointId, Model
 
-ENDPOINTS = Table("endpoints")
 _MODELS = Table("endpoint_models")
 
 _SELECT = sql(
@@ -41,19 +44,20 @@ _DELETE_MODELS = sql(Query.from_(_MODELS).delete().where(_MODELS.endpoint_id == 
 class EndpointRepository:
     """The stored endpoints. Every method raises StoreUnavailable when the database refuses."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, box: SecretBox) -> None:
         self._database = database
+        self._box = box
 
     async def all(self) -> list[Endpoint]:
         """Every endpoint in order of registration, as not yet probed by this process."""
-        return await self._database.read(_load)
+        return await self._database.read(lambda statements: _load(statements, self._box))
 
     async def insert(self, endpoint: Endpoint) -> None:
         """Keep *endpoint* with its models; durable on return. Raises Conflict."""
 
         def work(statements: Transaction) -> None:
             try:
-                add_endpoint(statements, endpoint)
+                add_endpoint(statements, endpoint, self._box)
             except sqlite3.IntegrityError as error:
                 raise _conflict(error, endpoint) from None
 
@@ -64,7 +68,8 @@ class EndpointRepository:
 
         def work(statements: Transaction) -> None:
             try:
-                found = statements.run(_CHOOSE, *values(CHOSEN, endpoint), endpoint.id)
+                chosen = sealed_values(CHOSEN, endpoint, self._box)
+                found = statements.run(_CHOOSE, *chosen, endpoint.id)
             except sqlite3.IntegrityError as error:
                 raise _conflict(error, endpoint) from None
             if not found:
@@ -87,9 +92,9 @@ class EndpointRepository:
         await self._database.write(save)
 
 
-def add_endpoint(statements: Transaction, endpoint: Endpoint) -> None:
+def add_endpoint(statements: Transaction, endpoint: Endpoint, box: SecretBox) -> None:
     """Insert *endpoint* and its models. Raises sqlite3.IntegrityError if it is there."""
-    statements.run(_INSERT, *values(ALL, endpoint))
+    statements.run(_INSERT, *sealed_values(ALL, endpoint, box))
     _replace_models(statements, endpoint)
 
 
@@ -99,11 +104,13 @@ def _replace_models(statements: Transaction, endpoint: Endpoint) -> None:
         statements.run(_INSERT_MODEL, *row)
 
 
-def _load(statements: Transaction) -> list[Endpoint]:
+def _load(statements: Transaction, box: SecretBox) -> list[Endpoint]:
     models: defaultdict[str, list[Model]] = defaultdict(list)
     for row in statements.each(_SELECT_MODELS):
         models[row["endpoint_id"]].append(model_of(row))
-    return [endpoint_of(row, tuple(models[row["id"]])) for row in statements.each(_SELECT)]
+    return [
+        endpoint_of(opened(row, box), tuple(models[row["id"]])) for row in statements.each(_SELECT)
+    ]
 
 
 def _conflict(error: sqlite3.IntegrityError, endpoint: Endpoint) -> Conflict:

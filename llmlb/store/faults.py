@@ -12,6 +12,10 @@ class FileMoved(sqlite3.OperationalError):
     """The path of the database leads to another file, or to none: what is written is lost."""
 
 
+class KeyFileRefused(sqlite3.OperationalError):
+    """There is no key to encrypt a secret with, and none can be kept."""
+
+
 _ELSEWHERE = "or set LLMLB_DATABASE_URL to another file"
 
 _WHY = {
@@ -40,6 +44,8 @@ _REMEDY = {
 
 
 _MOVED = "its file was moved, removed or replaced"
+_NO_KEY = "its key file cannot be written"
+_REMEDY_FOR_NO_KEY = "make the data directory writable, or set LLMLB_SECRET_KEY"
 
 _MEANWHILE = {
     sqlite3.SQLITE_BUSY: "try again when that program has finished",
@@ -58,6 +64,8 @@ def startup_error(error: sqlite3.Error | OSError, path: Path) -> StartupError:
     """One sentence that names the database file, the reason and the remedy."""
     if isinstance(error, OSError):
         why, remedy = error.strerror or str(error), _REMEDY[sqlite3.SQLITE_CANTOPEN]
+    elif isinstance(error, KeyFileRefused):
+        why, remedy = str(error), _REMEDY_FOR_NO_KEY
     else:
         code = _primary(error)
         why = _WHY.get(code, str(error))
@@ -69,6 +77,8 @@ def unavailable(error: sqlite3.Error) -> StoreUnavailable:
     """The same for a client, who learns no path and no SQL."""
     if isinstance(error, FileMoved):
         remedy = "put it back, or restart llmlb"
+    elif isinstance(error, KeyFileRefused):
+        remedy = _REMEDY_FOR_NO_KEY
     else:
         remedy = _MEANWHILE.get(_primary(error), "look into the log of llmlb")
     return StoreUnavailable(
@@ -81,6 +91,8 @@ def reason(error: sqlite3.Error) -> str:
     """Why the database refuses, in a few words without path and SQL."""
     if isinstance(error, FileMoved):
         return _MOVED
+    if isinstance(error, KeyFileRefused):
+        return _NO_KEY
     return _WHY.get(_primary(error), "the log has the details")
 
 

@@ -17,8 +17,8 @@ log = structlog.get_logger()
 _SUFFIXES = ("", "-wal", "-shm")
 """Of the files that make up an open database."""
 
-_OWNER_ONLY = 0o600
-"""The database holds the keys of the endpoints."""
+OWNER_ONLY = 0o600
+"""The database holds the keys of the endpoints, if encrypted."""
 
 
 def make_directory(path: Path) -> None:
@@ -39,7 +39,7 @@ def take_lock(database: Path) -> FileLock:
     in it would not.
     """
     beside = Path(f"{database}.lock")
-    lock = FileLock(beside, timeout=0, thread_local=False, mode=_OWNER_ONLY)
+    lock = FileLock(beside, timeout=0, thread_local=False, mode=OWNER_ONLY)
     try:
         lock.acquire()
     except Timeout:
@@ -63,7 +63,7 @@ def create(database: Path) -> None:
     SQLite gives `-wal` and `-shm` the mode of this file.
     """
     try:
-        os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _OWNER_ONLY))
+        os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY))
     except OSError as error:
         raise startup_error(error, database) from None
 
@@ -71,13 +71,61 @@ def create(database: Path) -> None:
 def restrict(database: Path) -> None:
     """Take the database and its companions from everybody but their owner."""
     for path in _parts(database):
-        try:
-            if stat.S_IMODE(path.stat().st_mode) & 0o077:
-                path.chmod(_OWNER_ONLY)
-        except FileNotFoundError:
-            continue  # the companions come and go
-        except OSError as error:
-            log.warning("the database may be readable by others", file=str(path), reason=str(error))
+        keep_from_others(path)
+
+
+def keep_from_others(path: Path) -> None:
+    """Take *path*, if it is there, from everybody but its owner; say so where that cannot be."""
+    try:
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            path.chmod(OWNER_ONLY)
+    except FileNotFoundError:
+        return  # the companions of a database come and go
+    except OSError as error:
+        log.warning("a file may be readable by others", file=str(path), reason=str(error))
+
+
+def write_for_owner(path: Path, content: bytes, *, anew: bool) -> None:
+    """Let *path* hold *content*, wholly or not at all, for its owner alone; durable on return.
+
+    *anew*: refuse to replace a file, by FileExistsError. Raises OSError.
+    """
+    beside = path.with_name(f"{path.name}.new")
+    beside.unlink(missing_ok=True)  # of a process that ended on the way, with whatever mode
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        with os.fdopen(os.open(beside, flags, OWNER_ONLY), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if anew:
+            _name_first(beside, path)
+        else:
+            beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    _sync_directory(path.parent)
+
+
+def _name_first(beside: Path, path: Path) -> None:
+    """Give a whole file its name, which no other may have. Raises FileExistsError."""
+    try:
+        path.hardlink_to(beside)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if os.path.lexists(path):
+            raise FileExistsError from None
+        beside.replace(path)
+
+
+def _sync_directory(path: Path) -> None:
+    """Make the names in it durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class OpenFiles:

@@ -10,15 +10,17 @@ from datetime import datetime
 from pypika import Query
 
 from llmlb.store.database import Transaction
-from llmlb.store.endpoints import ENDPOINTS, add_endpoint
+from llmlb.store.endpoints import add_endpoint
 from llmlb.store.import_history import add_history, history_row
 from llmlb.store.import_report import Fate, Report
 from llmlb.store.older import UnreadableRecord, id_by_content
+from llmlb.store.rows import ENDPOINTS
+from llmlb.store.secret_box import SecretBox
 from llmlb.store.sql import sql, update_by
 from llmlb.types import Endpoint, EndpointId
 
 Parse = Callable[[object, datetime], Endpoint]
-Apply = Callable[[Transaction, Report, Iterable[object], datetime], None]
+Apply = Callable[[Transaction, Report, SecretBox, Iterable[object], datetime], None]
 
 _PRESENT = sql(
     Query.from_(ENDPOINTS).select(ENDPOINTS.id, ENDPOINTS.name, ENDPOINTS.base_url, ENDPOINTS.notes)
@@ -30,9 +32,13 @@ def apply_endpoints(parse: Parse) -> Apply:
     """How records that *parse* reads are added to the endpoints."""
 
     def apply(
-        statements: Transaction, report: Report, values: Iterable[object], now: datetime
+        statements: Transaction,
+        report: Report,
+        box: SecretBox,
+        values: Iterable[object],
+        now: datetime,
     ) -> None:
-        present = _Present(statements)
+        present = _Present(statements, box)
         seen: set[str] = set()
         for number, value in enumerate(values, 1):
             try:
@@ -49,7 +55,11 @@ def apply_endpoints(parse: Parse) -> Apply:
 
 
 def apply_history(
-    statements: Transaction, report: Report, values: Iterable[object], _now: datetime
+    statements: Transaction,
+    report: Report,
+    _box: SecretBox,
+    values: Iterable[object],
+    _now: datetime,
 ) -> None:
     """How records of the history are added: those whose id is new."""
     for number, value in enumerate(values, 1):
@@ -66,8 +76,9 @@ def apply_history(
 class _Present:
     """The endpoints that are there, with those that were just added."""
 
-    def __init__(self, statements: Transaction) -> None:
+    def __init__(self, statements: Transaction, box: SecretBox) -> None:
         self._statements = statements
+        self._box = box
         rows = statements.rows(_PRESENT)
         self._names = {row["name"] for row in rows}
         self._by_url = {row["base_url"]: (row["id"], row["notes"]) for row in rows}
@@ -82,7 +93,7 @@ class _Present:
     def add(self, endpoint: Endpoint) -> Endpoint:
         """Insert *endpoint*, under a name that nobody has yet."""
         named = replace(endpoint, name=self._free(endpoint.name))
-        add_endpoint(self._statements, named)
+        add_endpoint(self._statements, named, self._box)
         self._names.add(named.name)
         self._ids.add(named.id)
         self._by_url[named.base_url] = (named.id, named.notes)

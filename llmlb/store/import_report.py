@@ -12,6 +12,7 @@ from pypika import Query, Table
 from llmlb.store.columns import instant_text
 from llmlb.store.database import Transaction
 from llmlb.store.older import Unimportable
+from llmlb.store.redaction import redacted
 from llmlb.store.sql import VALUE, insert, sql
 
 _IMPORTS = Table("imports")
@@ -35,6 +36,14 @@ _HANDLED = sql(
     .where(_RECORDS.import_id != VALUE)
     .where(_RECORDS.outcome != VALUE)
 )
+_KEPT = sql(
+    Query.from_(_RECORDS)
+    .select(_RECORDS.import_id, _RECORDS.record_number)
+    .where(_RECORDS.record.notnull())
+)
+_ONE = (_RECORDS.import_id == VALUE) & (_RECORDS.record_number == VALUE)
+_READ = sql(Query.from_(_RECORDS).select(_RECORDS.record).where(_ONE))
+_REPLACE = sql(Query.update(_RECORDS).set(_RECORDS.record, VALUE).where(_ONE))
 
 
 class Fate(StrEnum):
@@ -53,6 +62,16 @@ def imported_before(statements: Transaction, file_name: str, sha256: str | None 
     if sha256 is None:
         return bool(statements.rows(_IMPORTED_NAME, file_name))
     return bool(statements.rows(_IMPORTED, file_name, sha256))
+
+
+def redact_records(statements: Transaction) -> None:
+    """Take the secrets from records that older versions have kept whole."""
+    for row in statements.rows(_KEPT):  # their places alone: all records may be large
+        place = (row["import_id"], row["record_number"])
+        (found,) = statements.rows(_READ, *place)
+        kept = redacted(str(found["record"]))
+        if kept != found["record"]:
+            statements.run(_REPLACE, kept, *place)
 
 
 class Report:
@@ -79,13 +98,13 @@ class Report:
         remark: str | None = None,
         record: object = None,
     ) -> None:
-        """Keep the fate of one record, and the record itself where it was not imported."""
+        """Keep the fate of one record; also itself, less its secrets, where it was not imported."""
         self.fates[fate] += 1
         # What was lost is worth more words than what was renamed.
         lost = fate is Fate.UNREADABLE and self.fates[fate] == 1
         if remark is not None and (self.first_problem is None or lost):
             self.first_problem = f"record {number}: {remark}"
-        kept = None if record is None else json.dumps(record, default=str)
+        kept = None if record is None else redacted(json.dumps(record, default=str))
         self._statements.run(_NOTE, self._id, number, record_id, fate.value, remark, kept)
 
     def refuse_if_nothing_readable(self) -> None:

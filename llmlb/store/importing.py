@@ -7,25 +7,27 @@ import itertools
 import os
 import sqlite3
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
 import structlog
 
-from llmlb.store.database import Transaction, transaction
-from llmlb.store.import_apply import apply_endpoints, apply_history
+from llmlb.store.database import transaction
+from llmlb.store.files import keep_from_others
+from llmlb.store.import_apply import Apply, apply_endpoints, apply_history
 from llmlb.store.import_json import endpoint_from, endpoint_from_node
 from llmlb.store.import_report import Report, imported_before
 from llmlb.store.import_rust import endpoint_from_rust, read_rust
 from llmlb.store.older import Unimportable, json_values
+from llmlb.store.secret_box import SecretBox
 
 log = structlog.get_logger()
 
 LARGEST_FILE_BYTES = 256 * 1024 * 1024
 RUST_DATABASE = "load balancer.db"
-
-Apply = Callable[[Transaction, Report, Iterable[object], datetime], None]
+_MIGRATED = ".migrated"
+"""Ends, perhaps but for a number, the name of a file that was imported."""
 
 JSON_FILES: dict[str, Apply] = {
     "endpoints.json": apply_endpoints(endpoint_from),
@@ -37,26 +39,32 @@ JSON_FILES: dict[str, Apply] = {
 
 
 def import_older(
-    connection: sqlite3.Connection, directory: Path, now: Callable[[], datetime]
+    connection: sqlite3.Connection,
+    directory: Path,
+    box: SecretBox,
+    now: Callable[[], datetime],
 ) -> None:
     """Import what is in *directory*. A file that cannot be imported is logged and left alone.
 
     Raises sqlite3.Error if our own database refuses.
     """
     # The Rust database is what an older installation ran on last, so it comes first.
-    _attempt(_import_rust, connection, directory / RUST_DATABASE, now())
+    _attempt(_import_rust, connection, directory / RUST_DATABASE, box, now())
     for name in JSON_FILES:
-        _attempt(_import_json, connection, directory / name, now())
+        _attempt(_import_json, connection, directory / name, box, now())
+        for imported in directory.glob(f"{name}{_MIGRATED}*"):  # also those of older versions
+            keep_from_others(imported)  # keys of endpoints stand in them as they are
 
 
 def _attempt(
-    work: Callable[[sqlite3.Connection, Path, datetime], Report | None],
+    work: Callable[[sqlite3.Connection, Path, SecretBox, datetime], Report | None],
     connection: sqlite3.Connection,
     path: Path,
+    box: SecretBox,
     now: datetime,
 ) -> None:
     try:
-        report = work(connection, path, now)
+        report = work(connection, path, box, now)
     except (Unimportable, OSError) as error:
         log.error(  # noqa: TRY400 - a sentence for people, no traceback
             "an older file was not imported",
@@ -74,7 +82,9 @@ def _attempt(
         )
 
 
-def _import_json(connection: sqlite3.Connection, path: Path, now: datetime) -> Report | None:
+def _import_json(
+    connection: sqlite3.Connection, path: Path, box: SecretBox, now: datetime
+) -> Report | None:
     content = _read(path)
     if content is None:
         return None
@@ -84,14 +94,16 @@ def _import_json(connection: sqlite3.Connection, path: Path, now: datetime) -> R
         if not imported_before(statements, path.name, sha256):
             report = Report(statements, path.name, sha256, now)
             values = json_values(_text(content))
-            JSON_FILES[path.name](statements, report, values, now)
+            JSON_FILES[path.name](statements, report, box, values, now)
             report.refuse_if_nothing_readable()
     # After a crash just here, the next start finds the file's sum and only renames it.
     _set_aside(path)
     return report
 
 
-def _import_rust(connection: sqlite3.Connection, path: Path, now: datetime) -> Report | None:
+def _import_rust(
+    connection: sqlite3.Connection, path: Path, box: SecretBox, now: datetime
+) -> Report | None:
     if not path.is_file():
         return None
     with transaction(connection) as statements:
@@ -101,7 +113,7 @@ def _import_rust(connection: sqlite3.Connection, path: Path, now: datetime) -> R
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         report = Report(statements, path.name, sha256, now)
-        apply_endpoints(endpoint_from_rust)(statements, report, records, now)
+        apply_endpoints(endpoint_from_rust)(statements, report, box, records, now)
         report.refuse_if_nothing_readable()
     return report
 
@@ -131,11 +143,11 @@ def _text(content: bytes) -> str:
 
 def _set_aside(path: Path) -> None:
     """Rename an imported file to the first free `.migrated` name; it is the user's backup."""
-    target = path.with_name(f"{path.name}.migrated")
+    target = path.with_name(f"{path.name}{_MIGRATED}")
     for number in itertools.count(1):
         if not os.path.lexists(target):
             break
-        target = path.with_name(f"{path.name}.migrated.{number}")
+        target = path.with_name(f"{path.name}{_MIGRATED}.{number}")
     try:
         path.rename(target)
     except OSError as error:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import trio
+from pydantic import SecretStr
 from pypika import Query
 
 from llmlb.errors import StoreUnavailable
@@ -17,12 +18,15 @@ from llmlb.store.accounts import AccountRepository
 from llmlb.store.audit import AuditRepository
 from llmlb.store.database import Database, Held, ThreadRunner
 from llmlb.store.endpoints import EndpointRepository
+from llmlb.store.erasure import secure
 from llmlb.store.faults import startup_error
 from llmlb.store.health import Health
 from llmlb.store.importing import import_older
+from llmlb.store.key_file import KeyFile
 from llmlb.store.location import IN_MEMORY, expand, locate
 from llmlb.store.migrate import REWRITE
 from llmlb.store.responses import ResponseRepository
+from llmlb.store.secret_box import SecretBox, box_from_setting, box_in_memory
 from llmlb.store.sql import sql
 from llmlb.store.statistics import StatisticsRepository
 
@@ -36,9 +40,9 @@ SILENT_AFTER_S = 15.0
 class Store:
     """Owns the database; its repositories are the only ones who speak to it."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, box: SecretBox) -> None:
         self._database = database
-        self.endpoints = EndpointRepository(database)
+        self.endpoints = EndpointRepository(database, box)
         self.accounts = AccountRepository(database)
         self.statistics = StatisticsRepository(database)
         self.responses = ResponseRepository(database)
@@ -84,10 +88,13 @@ async def open_store(
     url: str,
     *,
     data_dir: Path,
+    secret_key: SecretStr | None = None,
     run_in_thread: ThreadRunner = trio.to_thread.run_sync,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Store:
     """Open the database at *url* and import older files from *data_dir*, each once.
+
+    Its secrets are encrypted by *secret_key*, or else by the key file in *data_dir*.
 
     Raises StartupError with one sentence that names the file and the remedy. Takes as long as
     the files are large.
@@ -101,15 +108,26 @@ async def open_store(
             return connection.open_memory(now()), None
         return connection.open_file(location, now())
 
-    def bring_in(opened: sqlite3.Connection) -> None:
+    def bring_in(opened: sqlite3.Connection) -> SecretBox:
+        file = location or Path(":memory:")
+        box = box_for(location, directory, secret_key)
         try:
-            import_older(opened, directory, now)
+            secure(opened, box, file=str(file), now=now())
+            import_older(opened, directory, box, now)
         except sqlite3.Error as error:
-            raise startup_error(error, location or Path(":memory:")) from None
+            raise startup_error(error, file) from None
+        return box
 
     database = Database(*await run_in_thread(open_database), run_in_thread)
     async with AsyncExitStack() as undo:
         undo.push_async_callback(database.close)
-        await database.run(bring_in)
+        box = await database.run(bring_in)
         undo.pop_all()
-    return Store(database)
+    return Store(database, box)
+
+
+def box_for(location: Path | None, directory: Path, secret_key: SecretStr | None) -> SecretBox:
+    """What opens and seals the secrets of a database. Raises StartupError."""
+    if secret_key is not None:
+        return box_from_setting(secret_key.get_secret_value())
+    return box_in_memory() if location is IN_MEMORY else KeyFile(directory).box()

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import structlog
+from pypika import Table
 
 from llmlb.store.columns import (
     Value,
@@ -27,11 +28,14 @@ from llmlb.store.columns import (
     storable,
     whole_of,
 )
+from llmlb.store.secret_box import SecretBox
 from llmlb.types import Endpoint, EndpointId, Engine, Mode, Model, Status
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
+
+ENDPOINTS = Table("endpoints")
 
 _UNKNOWN_INSTANT = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -75,12 +79,37 @@ BORN: Mapping[str, Callable[[Endpoint], Value]] = {
 
 ALL: Mapping[str, Callable[[Endpoint], Value]] = {**BORN, **CHOSEN, **OBSERVED}
 
+SECRETS: Mapping[str, str] = {"api_key": "API key", "extra_headers": "extra headers"}
+"""The columns that are encrypted, and what people call them; no headers are no secret."""
+
+NO_HEADERS = json.dumps(())
+
 MODEL_COLUMNS = ("endpoint_id", "model_id", "position", "capabilities", "max_tokens")
 
 
 def values(columns: Mapping[str, Callable[[Endpoint], Value]], endpoint: Endpoint) -> list[Value]:
     """What these columns hold of *endpoint*, in their order."""
     return [read(endpoint) for read in columns.values()]
+
+
+def sealed_values(
+    columns: Mapping[str, Callable[[Endpoint], Value]], endpoint: Endpoint, box: SecretBox
+) -> list[Value]:
+    """The same, with secrets sealed."""
+    return [
+        box.seal(value)
+        if column in SECRETS and isinstance(value, str) and value != NO_HEADERS
+        else value
+        for column, value in zip(columns, values(columns, endpoint), strict=True)
+    ]
+
+
+def opened(row: Mapping[str, Any], box: SecretBox) -> dict[str, Any]:
+    """*row* with its secrets as they were given. Raises WrongKey."""
+    return {
+        column: box.open(value) if column in SECRETS and isinstance(value, str) else value
+        for column, value in row.items()
+    }
 
 
 def model_rows(endpoint: Endpoint) -> Iterable[tuple[Value, ...]]:

@@ -10,8 +10,8 @@ from llmlb.store.accounts import write_key_uses
 from llmlb.store.burst import Burst, StoredLatency
 from llmlb.store.columns import number_of
 from llmlb.store.database import Database, Transaction
-from llmlb.store.endpoints import ENDPOINTS
 from llmlb.store.responses import write_responses
+from llmlb.store.rows import ENDPOINTS
 from llmlb.store.sql import VALUE, insert, sql, update_by
 from llmlb.types import Api, EndpointId
 

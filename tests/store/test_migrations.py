@@ -32,6 +32,7 @@ CHECKSUMS = {
     "0009_accounts": "954fa2d65cfa8c2e6eb8f909d6fc4b09057f98fd0b6db3fdc0cfde335ad6f7c3",
     "0010_endpoint_tls": "3dbaee4dcd7406737d54ba5c137056c3607592bbe6e8a1c7de793eb63f7ca365",
     "0011_audit": "dbc4dc010e4499bdc1d8f810953dd22fec057693f893d2da7ee09e3473af50a9",
+    "0012_erasures": "8ec23fc1ea1a16667a71945d1ae97c3dc24a27f05492da9d6d2f915fbe20e432",
 }
 """Of the released migrations. A line is only ever added: what is released never changes."""
 
@@ -68,6 +69,7 @@ DATA = {
     11: """INSERT INTO audit_entries (sequence, at, action, actor_type, count, previous_hash, hash)
            VALUES (1, '2025-01-01T00:00:00.000000Z', 'endpoint.create', 'user', 1, 'x', 'y');
            UPDATE audit_marks SET sequence = 1, hash = 'y' WHERE name = 'head';""",
+    12: """INSERT INTO erasures VALUES ('secrets', '2025-01-01T00:00:00.000000Z');""",
 }
 """Rows that a database of each version may hold."""
 
