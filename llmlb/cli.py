@@ -10,6 +10,7 @@ import click
 
 from llmlb import __version__
 from llmlb.audit_command import audit
+from llmlb.commands.secrets import secrets
 from llmlb.errors import StartupError
 from llmlb.settings import load_settings
 
@@ -21,6 +22,7 @@ def main() -> None:
 
 
 main.add_command(audit)
+main.add_command(secrets)
 
 
 @main.command()

@@ -221,3 +221,12 @@ def test_a_data_directory_of_nobody_is_one_sentence_that_says_what_to_do() -> No
         "LLMLB_DATA_DIR=~no-such-user/llmlb lies in a home directory that is not known: "
         "give the whole path."
     )
+
+
+def test_the_secret_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMLB_SECRET_KEY", "hidden")
+    settings = load_settings()
+    assert settings.secret_key is not None
+    assert settings.secret_key.get_secret_value() == "hidden"
+    for shown in (repr(settings), str(settings), str(settings.model_dump())):
+        assert "hidden" not in shown

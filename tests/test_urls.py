@@ -114,3 +114,20 @@ def test_a_trailing_v1_or_slash_never_makes_another_server(text: str) -> None:
         return
     assert normalise_base_url(text.rstrip("/") + "/v1/") == once
     assert normalise_base_url(text + "/") == once
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "me:pass@host",
+        "http://me:pass@host",
+        "http://me:pa ss@host",
+        "http://me:pass@[host",
+        "x:pass@",
+    ],
+)
+def test_a_password_is_not_repeated(text: str) -> None:
+    with pytest.raises(ValueError, match=r"\.$|\?$") as refused:
+        normalise_base_url(text)
+    assert "pass" not in str(refused.value).replace("password", "")
+    assert "pa ss" not in str(refused.value)

@@ -1,0 +1,1 @@
+"""Groups of commands of the `llmlb` command, one file each."""
