@@ -19,6 +19,13 @@ _TABLE = Table("erasures")
 _WHAT = "secrets"
 _IS_DONE = sql(Query.from_(_TABLE).select(_TABLE.what).where(_TABLE.what == VALUE))
 _DONE = sql(insert(_TABLE, ("what", "done_at")))
+_SEQUENCES = Table("sqlite_sequence")
+_EVER_FILLED = sql(
+    Query.from_(_SEQUENCES)
+    .select(_SEQUENCES.name)
+    .where((_SEQUENCES.name == VALUE) | (_SEQUENCES.name == VALUE))
+)
+"""SQLite notes there which of these tables ever had a row."""
 _UNDONE = sql(Query.from_(_TABLE).delete().where(_TABLE.what == VALUE))
 
 
@@ -37,6 +44,9 @@ def secure(connection: sqlite3.Connection, box: SecretBox, *, file: str, now: da
             redact_records(statements)
         if sealed:
             to_be_erased(statements)
+        elif not done and not statements.rows(_EVER_FILLED, "endpoints", "imports"):
+            statements.run(_DONE, _WHAT, instant_text(now))
+            done = True
     if sealed or not done:
         erase(connection, file=file, now=now)
 

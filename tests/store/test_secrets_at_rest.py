@@ -147,6 +147,27 @@ async def test_it_is_done_once(opened: OpenStore, database: Path) -> None:
     ]
 
 
+async def test_a_new_database_has_nothing_to_erase(opened: OpenStore, database: Path) -> None:
+    written: list[str] = []
+
+    def connect(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = original(*arguments, **options)
+        connection.set_trace_callback(written.append)
+        return connection
+
+    original = sqlite3.connect
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sqlite3, "connect", connect)
+        await (await opened()).close()
+        assert "VACUUM" not in written
+        await (await opened()).close()
+        assert "VACUUM" not in written
+        database.unlink()
+        older_database(database)
+        await (await opened()).close()
+        assert "VACUUM" in written
+
+
 async def test_a_key_that_was_written_by_hand_is_encrypted_and_left_nowhere(
     opened: OpenStore, database: Path, endpoint: MakeEndpoint
 ) -> None:

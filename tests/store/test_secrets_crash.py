@@ -21,7 +21,7 @@ def test_what_is_killed_at_any_step_is_made_good_by_the_next_start(
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
