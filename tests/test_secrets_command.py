@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -32,10 +33,9 @@ def with_store(directory: Path, work: Callable[[Store], Awaitable[None]]) -> Non
         store = await open_store(
             f"sqlite:{directory / 'llmlb.db'}", data_dir=directory, run_in_thread=run_inline
         )
-        try:
+        async with AsyncExitStack() as held:
+            held.push_async_callback(store.close)
             await work(store)
-        finally:
-            await store.close()
 
     trio.run(run)
 
