@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from llmlb import __version__
-from llmlb.audit_command import audit
+from llmlb.commands.audit import audit
 from llmlb.commands.secrets import secrets
 from llmlb.errors import StartupError
 from llmlb.settings import load_settings

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sized
 from dataclasses import replace
 from typing import Annotated, ClassVar, TypeVar
 
-from llmlb.addresses import refuse_no_endpoint
-from llmlb.certificates import PEM_BYTES, certificates_in
 from pydantic import Field
 
+from llmlb.addresses import refuse_no_endpoint
+from llmlb.certificates import PEM_BYTES, certificates_in
 from llmlb.errors import InvalidRequest
 from llmlb.forms import Checked, Form
 from llmlb.headers import CONNECTION_HEADERS

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from llmlb.http.downstream import Headers
 from llmlb.http.upstream.faults import FaultKind, UpstreamFault
-from llmlb.http.upstream.fetch import SHORTEST_SECRET
+from llmlb.http.upstream.quoting import without_secrets
 from llmlb.types import Endpoint
 
 JSON, EVENTS = "application/json", "text/event-stream"
@@ -42,14 +42,9 @@ def for_client(
         for name, value in headers.items()
         if (name in _PASSED_ON or name.startswith("x-ratelimit-"))
         and not (ours is not None and name == "content-type")
-        and not (endpoint is not None and _tells_a_secret(value, endpoint))
+        and (endpoint is None or without_secrets(value, endpoint) == value)
     ]
     return (*shown, ("content-type", ours)) if ours is not None else tuple(shown)
-
-
-def _tells_a_secret(value: str, endpoint: Endpoint) -> bool:
-    secrets = (endpoint.api_key or "", *(secret for _, secret in endpoint.extra_headers))
-    return any(len(secret) >= SHORTEST_SECRET and secret in value for secret in secrets)
 
 
 def json_unless_named(headers: Mapping[str, str]) -> str | None:

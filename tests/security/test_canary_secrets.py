@@ -19,10 +19,10 @@ from trio.testing import MockClock
 from llmlb.declared.file import read_declared
 from llmlb.endpoint_form import EndpointEdit
 from llmlb.errors import StartupError
-from llmlb.house import World
 from llmlb.http.application import LlmlbApp, create_app
 from llmlb.http.upstream.httpx_client import HttpxUpstreamClient
 from llmlb.settings import Settings
+from llmlb.world import World
 from tests.fakes.asgi import Lifespan, Request
 from tests.fakes.house import NOW, run_inline
 from tests.fakes.network import MemoryNetwork, ServerSide
