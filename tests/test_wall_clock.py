@@ -17,15 +17,15 @@ WALL = {
 }
 
 LOOKS = {
-    "llmlb/house.py": "where all actors and exchanges have it from",
-    "llmlb/store/opening.py": "a default for tests: the application hands in the house's",
-    "llmlb/declared/applying.py": "a default for tests: the application hands in the house's",
+    "llmlb/world.py": "where all actors and exchanges have it from",
+    "llmlb/store/opening.py": "a default for tests: the application hands in the world's",
+    "llmlb/declared/applying.py": "a default for tests: the application hands in the world's",
 }
 """Who may look at it, once each."""
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_only_the_house_looks_at_the_wall_clock(source: Path) -> None:
+def test_only_the_world_looks_at_the_wall_clock(source: Path) -> None:
     looks = [
         part
         for part in ast.walk(ast.parse(source.read_text()))

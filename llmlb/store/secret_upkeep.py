@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -20,6 +19,7 @@ from llmlb.store.key_file import KeyFile
 from llmlb.store.location import IN_MEMORY, expand, locate
 from llmlb.store.opening import box_for
 from llmlb.store.secret_box import SecretBox, new_key
+from llmlb.world import utc_now
 
 
 class Upkeep:
@@ -47,7 +47,7 @@ class Upkeep:
         Gives sentences for people. Whenever it is broken off, the keys that are there open all
         secrets, and another rotation ends it.
         """
-        secure(self._connection, self._box, file=self._database, now=datetime.now(UTC))
+        secure(self._connection, self._box, file=self._database, now=utc_now())
         if self._secret_key is not None:
             count = self._seal_anew(self._box)
             return (
@@ -81,7 +81,7 @@ class Upkeep:
             count = seal_anew(statements, self._box, after)
             to_be_erased(statements)
         # What an older key encrypted is as good as plaintext to whoever has got hold of that key.
-        erase(self._connection, file=self._database, now=datetime.now(UTC))
+        erase(self._connection, file=self._database, now=utc_now())
         return count
 
 
@@ -99,7 +99,7 @@ def secrets_of(url: str, *, data_dir: Path, secret_key: SecretStr | None) -> Ite
             f"There is no database {location}: set LLMLB_DATA_DIR or LLMLB_DATABASE_URL as for "
             "the server."
         )
-    connection, held = open_file(location, datetime.now(UTC))
+    connection, held = open_file(location, utc_now())
     try:
         with closing(connection):
             yield Upkeep(connection, location, KeyFile(directory), secret_key)
