@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import assert_never
 
 import structlog
 import trio
 
-from llmlb.accounting import FinishedRequest, Outcome, Totals
-from llmlb.accounts import Accounts, KeyId
+from llmlb.accounting import FinishedRequest, Outcome
+from llmlb.accounts import KeyId
 from llmlb.actors.admission import AdmissionController, CircuitChange, CircuitState
 from llmlb.actors.audit import AuditLog, Retention
 from llmlb.actors.feed import EventFeed
 from llmlb.actors.journal import Journal
 from llmlb.actors.keyring import KeyRing
-from llmlb.actors.latency import KnownLatency, LatencyTracker, Observed
+from llmlb.actors.latency import LatencyTracker, Observed
 from llmlb.actors.mailbox import ActorGone
 from llmlb.actors.prober import DeviceProber, Surveyor
 from llmlb.actors.registry import EndpointRegistry
 from llmlb.actors.responses import ResponseDirectory
-from llmlb.audit import AuditEvent, Link
+from llmlb.audit import AuditEvent
 from llmlb.catalog import Catalog
 from llmlb.events import (
     AuditLogBroken,
@@ -34,26 +33,15 @@ from llmlb.events import (
     StorageUnwell,
     StorageWell,
 )
+from llmlb.memory import Memory, remembered_by
 from llmlb.name_tables import fallback_chain
 from llmlb.settings import Settings
 from llmlb.store.health import Condition
 from llmlb.store.opening import Store
-from llmlb.types import DeviceReport, Endpoint, EndpointId, Survey, Whereabouts
+from llmlb.types import DeviceReport, Endpoint, EndpointId, Survey
 from llmlb.world import World
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What the store remembers of earlier runs."""
-
-    endpoints: Sequence[Endpoint]
-    latencies: Sequence[KnownLatency]
-    totals: Mapping[EndpointId, Totals]
-    responses: Mapping[str, Whereabouts]
-    accounts: Accounts
-    audit_end: Link
 
 
 class House:
@@ -361,17 +349,7 @@ async def open_house(
 
     *drop_connections* is told of endpoints that are gone or have moved; it must not block.
     """
-    memory = Memory(
-        endpoints=await store.endpoints.all(),
-        latencies=[
-            KnownLatency(row.endpoint_id, row.model, row.api, row.latency_ms)
-            for row in await store.statistics.latencies()
-        ],
-        totals=await store.statistics.totals(),
-        responses=await store.responses.all(),
-        accounts=await store.accounts.all(),
-        audit_end=await store.audit.place(),
-    )
+    memory = await remembered_by(store)
     return House(
         settings,
         store,

@@ -87,6 +87,8 @@ class Settings(BaseSettings):
     """Of the first administrator; of no meaning once there is one."""
     public_url: Annotated[str, AfterValidator(_origin)] | None = None
     """Where browsers reach the balancer, if a proxy changes the Host."""
+    metrics_public: bool = False
+    """What describes the balancer is there for anybody: `/openapi.json`."""
     trusted_proxies: Networks = Field(())
     """Whose word on clients' addresses is believed."""
 

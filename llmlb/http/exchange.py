@@ -12,12 +12,10 @@ from llmlb.accounting import Lease
 from llmlb.actors.admission import ModelUnknown, NoneCapable, RateLimited, Ready
 from llmlb.actors.mailbox import ActorGone
 from llmlb.errors import (
-    EndpointRefusal,
     InternalError,
     LbError,
     ModelNotFound,
     NotFound,
-    RateLimitExceeded,
     ResponseStateUnavailable,
 )
 from llmlb.house import House
@@ -28,15 +26,15 @@ from llmlb.http.access.needs import CHOSEN, INFERENCE, Need
 from llmlb.http.attempts import Attempts, look_into
 from llmlb.http.cutoff import CutOff
 from llmlb.http.dialect import Dialect
-from llmlb.http.downstream import FAREWELL_LIMIT_S, Asked, Downstream, Inbound, PeerGone
+from llmlb.http.downstream import Asked, Downstream, Inbound, PeerGone
 from llmlb.http.dressed import Dressed
+from llmlb.http.farewell import bid_farewell
 from llmlb.http.inference import InferenceRequest
 from llmlb.http.keepalive import KeptAlive
 from llmlb.http.openai.request import JsonRequest
 from llmlb.http.openai.stored import endpoint_for
 from llmlb.http.policy import own_time_s, refuse_loops
 from llmlb.http.reading import dialect_of, read_request
-from llmlb.http.render import render_error
 from llmlb.http.stored import relay_stored
 from llmlb.http.trail import Trail
 from llmlb.http.turned_away import shutting_down, turned_away
@@ -144,24 +142,7 @@ class Exchange:
             )
         else:
             return
-        if trail.committed:
-            downstream.abort()
-            return
-        told = dialect.error_body(refusal, asked.request_id)
-        # What an endpoint said itself is its answer, and so is all of the only one that may.
-        of_one = isinstance(refusal, EndpointRefusal) or trail.only is not None
-        way = trail.headers(trail.asked if of_one else None)
-        limits = refusal.headers if isinstance(refusal, RateLimitExceeded) else ()
-        ours = (("x-request-id", asked.request_id), *way, *limits, *trail.advice(refusal))
-        head, body = render_error(refusal, ours, told)
-        with trio.move_on_after(FAREWELL_LIMIT_S) as bound:
-            if client.head_alone:
-                await client.end_with(dialect.error_event(refusal), way)
-            else:
-                await downstream.begin(head)
-                await downstream.send(body)
-        if bound.cancelled_caught:
-            downstream.abort()  # it does not read, and holds up nothing of ours
+        await bid_farewell(refusal, dialect, asked.request_id, trail, client)
 
     async def _serve(
         self,

@@ -12,6 +12,7 @@ import pytest
 from tests.store.secret_crashing import SCENES
 
 
+@pytest.mark.simulation
 @pytest.mark.parametrize("scene", SCENES)
 def test_what_is_killed_at_any_step_is_made_good_by_the_next_start(
     scene: str, tmp_path: Path

@@ -91,7 +91,7 @@ class Gate:
                 return Caller(address)
             if self.open_to_local:
                 return self._as_local(need, knock, address)
-            if need.public:
+            if need.public or (need.public_if_set and self.settings.metrics_public):
                 return Caller(address)
             caller = self._known(need, knock, address)
             self._refuse_without_right(need, caller)

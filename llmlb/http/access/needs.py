@@ -29,6 +29,8 @@ class Need:
     """Also for somebody who has to change the password first."""
     person: bool = False
     """It is about the account of whoever asks, or about those of others: there has to be one."""
+    public_if_set: bool = False
+    """Public where `LLMLB_METRICS_PUBLIC` says so."""
     in_core: bool = False
     """The exchange core asks, for every face."""
 
@@ -60,7 +62,7 @@ _ONE = "/endpoints/<endpoint_id>"
 _USERS = _admin_or(_P.USERS_MANAGE, person=True)
 _INVITATIONS = _admin_or(_P.INVITATIONS_MANAGE, person=True)
 _ALL_KEYS = _admin_or(_P.API_KEYS_MANAGE, person=True)
-_METRICS = _anybody_or(_P.METRICS_READ)
+_METRICS = Need(key=_P.METRICS_READ, role=Role.VIEWER, public_if_set=True)
 
 _MANAGEMENT: Mapping[str, Need] = {
     "POST /auth/login": PUBLIC,
