@@ -25,7 +25,8 @@ def refuse_forged(
     header, which only a page that can read the cookie can send.
     """
     if method in SAFE:
-        if is_foreign(headers, public_url):
+        # a link on another site may lead here; a script there may not ask
+        if is_foreign(headers, public_url) and headers.get("sec-fetch-mode") != "navigate":
             raise CsrfFailed("The request comes from a page of another site.")
         return
     if not _is_ours(headers, public_url):
@@ -43,11 +44,13 @@ def refuse_forged(
 
 
 def is_foreign(headers: Mapping[str, str], public_url: str | None) -> bool:
-    """Whether a browser says that a page of another origin has sent this."""
+    """Whether a browser says that a page of another origin has sent this, or led to it.
+
+    A form there is a way to lead to a POST, with a body that can be made to look like JSON.
+    """
     site = headers.get("sec-fetch-site")
     if site is not None and site not in ("same-origin", "none"):
-        # a link on another site may lead here; a script there may not ask
-        return headers.get("sec-fetch-mode") != "navigate"
+        return True
     origin = headers.get("origin")
     return origin is not None and not (site == "same-origin" or _named(origin, headers, public_url))
 
