@@ -50,7 +50,9 @@ def cookie_of(headers: Mapping[str, str], name: str) -> str | None:
     """
     if name not in headers.get("cookie", ""):
         return None
-    values = set(parse_cookie(headers["cookie"]).getlist(name))
+    # ours are ASCII, but others of the same host may be anything, of which the parser despairs
+    readable = headers["cookie"].encode("ascii", "replace").decode()
+    values = set(parse_cookie(readable).getlist(name))
     if len(values) > 1:
         raise InvalidSession(f"There are several cookies '{name}': delete them, and log in anew.")
     return next(iter(values), None) or None
