@@ -182,5 +182,6 @@ async def settle_in(town: Town) -> None:
     )
     await town.served.scene.endpoint("a", "tiny", slots=100)
     town.served.scene.on("a", json_answer(completion()))
+    await town.served.scene.settle()
     town.served.upstream.calls.clear()
     town.views.clear()
