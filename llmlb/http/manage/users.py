@@ -9,7 +9,16 @@ from functools import partial
 from quart import Blueprint, Response, jsonify, request
 
 from llmlb.account_form import InvitationForm, UserEdit, UserForm
-from llmlb.accounts import Invitation, InvitationStatus, Role, User, UserId
+from llmlb.accounts import (
+    Accounts,
+    Invitation,
+    InvitationStatus,
+    Permission,
+    Role,
+    Step,
+    User,
+    UserId,
+)
 from llmlb.accounts.changes import (
     add_invitation,
     add_user,
@@ -18,7 +27,10 @@ from llmlb.accounts.changes import (
     revoke_invitation,
 )
 from llmlb.accounts.credentials import digest_of, new_invitation_code, new_password
+from llmlb.actors.keyring import Rule
+from llmlb.errors import PermissionDenied
 from llmlb.house import House
+from llmlb.http.access.caller import permissions_of
 from llmlb.http.access.opening import Doors
 from llmlb.http.auditing import note
 from llmlb.http.inbound import caller_at_hand
@@ -79,8 +91,9 @@ class _PeopleRoutes:
             house.world.now(),
             must_change_password=True,
         )
+        rule = _within_rights(partial(add_user, user=user), role=user.role)
         with asking():
-            await house.keyring.change(partial(add_user, user=user))
+            await house.keyring.change(rule)
         note(object_id=user.id, detail=f"{user.username}, {user.role.value}")
         return jsonify(user=_user_json(user), generated_password=password), 201
 
@@ -89,22 +102,27 @@ class _PeopleRoutes:
         password_hash = None
         if form.password is not None:
             password_hash = await self._doors().passwords.hashed(form.password)
+        role = None if form.role is None else Role(form.role)
         rule = partial(
             edit_user,
             user_id=UserId(user_id),
             username=form.username,
             password_hash=password_hash,
-            role=None if form.role is None else Role(form.role),
+            role=role,
         )
+        allowed = _within_rights(rule, user_id=UserId(user_id), role=role)
         with asking():
-            user = await self._house().keyring.change(rule)
+            user = await self._house().keyring.change(allowed)
         changed = ", ".join(sorted(form.model_fields_set))
         note(detail=f"{changed}; now {user.username}, {user.role.value}")
         return jsonify(_user_json(user))
 
     async def delete_user(self, user_id: str) -> tuple[str, int]:
+        rule = partial(remove_user, user_id=UserId(user_id))
         with asking():
-            gone = await self._house().keyring.change(partial(remove_user, user_id=UserId(user_id)))
+            gone = await self._house().keyring.change(
+                _within_rights(rule, user_id=UserId(user_id))
+            )
         note(detail=gone.username)
         return "", 204
 
@@ -149,6 +167,30 @@ class _PeopleRoutes:
         with asking():
             await self._house().keyring.change(rule)
         return "", 204
+
+
+def _within_rights(
+    rule: Rule[User], *, user_id: UserId | None = None, role: Role | None = None
+) -> Rule[User]:
+    """*rule*, unless the key at hand would make somebody, or change somebody, beyond itself.
+
+    Whoever can make an administrator, or set the password of one, can do everything. So a key
+    has to be able to do that much already. The rule raises PermissionDenied then.
+    """
+    caller = caller_at_hand()
+    key, owner = caller.key, caller.user
+    if key is None or owner is None or permissions_of(key, owner) == frozenset(Permission):
+        return rule
+
+    def within_rights(accounts: Accounts) -> Step[User]:
+        changed = None if user_id is None else accounts.users.get(user_id)
+        if Role.ADMIN in (role, None if changed is None else changed.role):
+            raise PermissionDenied(
+                "Only an API key with every permission may make or change administrators."
+            )
+        return rule(accounts)
+
+    return within_rights
 
 
 def _user_json(user: User) -> JsonObject:
