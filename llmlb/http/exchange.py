@@ -21,7 +21,7 @@ from llmlb.errors import (
 from llmlb.house import House
 from llmlb.http.access.gate import Gate, Knock
 from llmlb.http.access.limits import Limits
-from llmlb.http.access.models import may_use, refuse_model
+from llmlb.http.access.models import may_use, refuse_model, refuse_second_model
 from llmlb.http.access.needs import CHOSEN, INFERENCE, Need
 from llmlb.http.attempts import Attempts, look_into
 from llmlb.http.cutoff import CutOff
@@ -155,6 +155,7 @@ class Exchange:
         trail.ends_at_s = trio.current_time() + own_time_s(inbound.headers)
         request = read_request(api, inbound.path, inbound.body)
         refuse_model(trail.caller, request.model, self.house.registry.catalog)
+        refuse_second_model(trail.caller, inbound.body)
         trail.model = request.model
         trail.route = "" if api in _EVERYWHERE else inbound.path
         if not self.house.open:

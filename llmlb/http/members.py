@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import islice
 
 from llmlb.http.splicing import Edit
 
@@ -47,6 +48,26 @@ def values_of(text: bytes, name: str) -> list[Span]:
         if 0 <= next_at < at:
             next_at = text.find(quoted, at)
     return found
+
+
+def is_named_twice(text: bytes, name: str) -> bool:
+    """Whether several members of the outermost object are *name*, in whatever case.
+
+    Readers differ in which they take, and Go's does not tell `Model` from `model`. *text* is
+    taken to be valid JSON.
+    """
+    wanted = name.encode()
+    written = re.finditer(rb'"%b"' % wanted, text, re.IGNORECASE)
+    if b"\\u" not in text and sum(1 for _ in islice(written, 2)) < 2:
+        return False
+    depth = at = found = 0
+    while found < 2 and (token := TOKEN.match(text, at)) is not None:
+        at = token.end()
+        if token[4] is not None:
+            depth += 1 if token[4] in b"{[" else -1
+        elif depth == 1 and token[3] is not None and _unescaped(token[2]).lower() == wanted:
+            found += 1
+    return found > 1
 
 
 def renaming(text: bytes, name: str, value: str) -> list[Edit]:

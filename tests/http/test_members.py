@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlb.http.members import renaming, values_of
+from llmlb.http.members import is_named_twice, renaming, values_of
 from llmlb.http.splicing import edited
 
 
@@ -56,6 +56,24 @@ def test_a_long_text_is_not_looked_through_once_the_member_is_found() -> None:
     # What follows is no JSON, and is not noticed.
     body = b'{"model":"a","x":' + b"[" * 1000
     assert renamed(body, "model", "b") == body.replace(b'"a"', b'"b"')
+
+
+@pytest.mark.parametrize(
+    ("text", "twice"),
+    [
+        (b'{"model":"a"}', False),
+        (b'{"x":"model","model":"a"}', False),
+        (b'{"x":{"model":"a"},"y":[{"model":"b"}],"model":"c"}', False),
+        (b'{"x":"\\u0041","model":"a"}', False),
+        (b'{"model":"a","model":"b"}', True),
+        (b'{"model":"a","x":{"model":1},"MoDeL" : "b"}', True),
+        (b'{"mod\\u0065l":"a","model":"b"}', True),
+        (b'{"mod\\u0065l":"a","\\u004dodel":"b"}', True),
+        (b"{}", False),
+    ],
+)
+def test_a_member_that_is_there_twice_is_found(text: bytes, twice: bool) -> None:
+    assert is_named_twice(text, "model") is twice
 
 
 _json = st.recursive(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from llmlb.catalog import Catalog
-from llmlb.errors import PermissionDenied
+from llmlb.errors import InvalidRequest, PermissionDenied
 from llmlb.http.access.caller import Caller
+from llmlb.http.intake.form import Form
+from llmlb.http.members import is_named_twice
 
 
 def may_use(caller: Caller, name: str, catalog: Catalog) -> bool:
@@ -19,3 +21,13 @@ def refuse_model(caller: Caller, name: str, catalog: Catalog) -> None:
     """Raise PermissionDenied for a model that is not the key's to use, be there one or not."""
     if not may_use(caller, name, catalog):
         raise PermissionDenied(f"The API key may not use the model '{name[:200]}'.", param="model")
+
+
+def refuse_second_model(caller: Caller, body: bytes | Form) -> None:
+    """Raise InvalidRequest if a request by a key with a list of models names two.
+
+    The one that is looked at here need not be the one that an endpoint takes.
+    """
+    limited = caller.key is not None and caller.key.allowed_models is not None
+    if limited and isinstance(body, bytes) and is_named_twice(body, "model"):
+        raise InvalidRequest("'model' is there more than once.", param="model")
