@@ -40,12 +40,15 @@ class Passwords:
         """The hash to keep. Raises RateLimitExceeded if too many are waiting."""
         return await self._work(lambda: self._hash.hash(_raw(password)))
 
-    async def check(self, password: str, known: str | None) -> tuple[bool, str | None]:
+    async def check(
+        self, password: str, known: str | None, *, patient: bool = False
+    ) -> tuple[bool, str | None]:
         """Whether it is the one, and a better hash to keep in place of *known*, if there is one.
 
-        Without a *known* hash the answer is no, and takes as long. Raises RateLimitExceeded.
+        Without a *known* hash the answer is no, and takes as long. Who is *patient* waits however
+        many do. Raises RateLimitExceeded.
         """
-        return await self._work(lambda: self._checked(_raw(password), known))
+        return await self._work(lambda: self._checked(_raw(password), known), patient=patient)
 
     def _checked(self, password: bytes, known: str | None) -> tuple[bool, str | None]:
         if known is None:
@@ -60,8 +63,8 @@ class Passwords:
         except (PwdlibError, ValueError):  # no hash at all: somebody has edited the database
             return False, None
 
-    async def _work(self, work: Callable[[], T]) -> T:
-        if self._at_once.statistics().tasks_waiting >= MOST_WAITING:
+    async def _work(self, work: Callable[[], T], *, patient: bool = False) -> T:
+        if not patient and self._at_once.statistics().tasks_waiting >= MOST_WAITING:
             raise RateLimitExceeded(
                 "Too many log in at once: try again in a moment.",
                 retry_after_s=BUSY_RETRY_AFTER_S,

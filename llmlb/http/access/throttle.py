@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address, ip_network
 
+from llmlb.account_form import NAME_CHARS
 from llmlb.errors import RateLimitExceeded
 
 WINDOW_S = 900.0
@@ -20,6 +21,9 @@ UNDER_ATTACK = 30
 PER_ADDRESS_UNDER_ATTACK = 2
 """What an address may then fail at that account. A new address always has these, so that the user
 comes in from anywhere but where the attacker is, and from a known device even from there."""
+
+MOST_TIMES = 2 * UNDER_ATTACK
+"""Of each. What is taken back must not make an attack look like none."""
 
 MOST_REMEMBERED = 20_000
 """Addresses, devices and accounts. The longest quiet ones are forgotten first."""
@@ -43,10 +47,10 @@ class Throttle:
         if device is not None:
             limits = [(("device", device), PER_DEVICE)]
         else:
-            group = group_of(address)
-            limits = [(("address", group), PER_ADDRESS)]
-            if self._count(("account", account)) >= UNDER_ATTACK:
-                limits.append((("pair", group, account), PER_ADDRESS_UNDER_ATTACK))
+            by_address, by_account, by_pair = _keys(account, address)
+            limits = [(by_address, PER_ADDRESS)]
+            if self._count(by_account) >= UNDER_ATTACK:
+                limits.append((by_pair, PER_ADDRESS_UNDER_ATTACK))
         wait_s = max(self._wait_s(key, limit) for key, limit in limits)
         if wait_s > 0:
             raise RateLimitExceeded(
@@ -56,15 +60,17 @@ class Throttle:
 
     def failed(self, account: str, address: str | None, device: str | None) -> None:
         """The password was wrong, or there is no such account."""
-        for key in _keys(account, address, device):
+        for key in _keys(account, address) if device is None else (("device", device),):
             self._add(key)
 
     def take_back(self, account: str, address: str | None, device: str | None) -> None:
-        """What was counted as a failure beforehand has turned out to be none."""
-        for key in _keys(account, address, device):
+        """What was just told to have failed has not: it was right, or nobody has looked."""
+        for key in _keys(account, address) if device is None else (("device", device),):
             times = self._failures.get(key)
             if times:
                 times.pop()
+            if not times:
+                self._failures.pop(key, None)
 
     def succeeded(self, account: str, address: str | None, device: str | None) -> None:
         """Whoever mistyped and then got it right begins anew; the address as a whole does not.
@@ -72,10 +78,12 @@ class Throttle:
         Else an attacker who has an account could wash the address clean by logging in.
         """
         self.take_back(account, address, device)
-        self._failures.pop(_keys(account, address, device)[-1], None)
+        by_pair = _keys(account, address)[2]
+        for key in (by_pair,) if device is None else (by_pair, ("device", device)):
+            self._failures.pop(key, None)
 
     def _add(self, key: tuple[str, ...]) -> None:
-        times = self._failures.setdefault(key, deque(maxlen=UNDER_ATTACK))
+        times = self._failures.setdefault(key, deque(maxlen=MOST_TIMES))
         times.append(self.clock())
         self._failures.move_to_end(key)
         while len(self._failures) > MOST_REMEMBERED:
@@ -100,12 +108,10 @@ class Throttle:
         return times[len(times) - limit] + WINDOW_S - self.clock()
 
 
-def _keys(account: str, address: str | None, device: str | None) -> list[tuple[str, ...]]:
-    """Where a failure counts; the last one is what this very client has done to this account."""
-    if device is not None:
-        return [("device", device)]
-    group = group_of(address)
-    return [("address", group), ("account", account), ("pair", group, account)]
+def _keys(account: str, address: str | None) -> tuple[tuple[str, ...], ...]:
+    """What a failure counts for: the address, the account, and the two of them together."""
+    name, group = account[: NAME_CHARS + 1], group_of(address)  # no account has a longer name
+    return ("address", group), ("account", name), ("pair", group, name)
 
 
 def group_of(address: str | None) -> str:

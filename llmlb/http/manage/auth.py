@@ -96,9 +96,11 @@ class _AuthRoutes:
         doors.throttle.failed(*place)
         try:
             right, better_hash = await doors.passwords.check(
-                form.password, None if known is None else known.password_hash
+                form.password,
+                None if known is None else known.password_hash,
+                patient=device is not None,  # a flood of others' attempts does not keep it out
             )
-        except RateLimitExceeded:  # nothing was tried
+        except RateLimitExceeded:  # nobody has looked at the password
             doors.throttle.take_back(*place)
             raise
         user = await self._recorded(known, better_hash) if right and known else None
