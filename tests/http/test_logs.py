@@ -70,3 +70,38 @@ def test_one_line_is_one_json_object_unless_people_read_it(
             "level": "warning",
         }
     assert "an endpoint failed" in line
+
+
+ODD = ["\x1b[2J", "\x9b31m", "\r", "\x07", "\x00", "\u202e", "\u2028"]
+
+
+def show(text: str) -> None:
+    raise ValueError(text)
+
+
+@pytest.mark.parametrize("odd", [*ODD, "\n"])
+def test_no_text_of_a_stranger_steers_the_terminal(
+    screen: Screen, monkeypatch: pytest.MonkeyPatch, odd: str
+) -> None:
+    monkeypatch.setattr("sys.stderr", screen)
+    configure_logging("info")
+    structlog.get_logger().info("not let in", path=f"/a{odd}b", known=[f"a{odd}b"], n=1)
+
+    [line] = screen.getvalue().splitlines()
+    assert odd not in line
+    assert "not let in" in line
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_nor_does_what_a_fault_says_of_it(
+    screen: Screen, monkeypatch: pytest.MonkeyPatch, odd: str
+) -> None:
+    monkeypatch.setattr("sys.stderr", screen)
+    configure_logging("info")
+    try:
+        show(f"a{odd}b")
+    except ValueError:
+        structlog.get_logger().exception("an exchange failed")
+
+    assert odd not in screen.getvalue()
+    assert "ValueError" in screen.getvalue()
