@@ -10,7 +10,10 @@ from typing import Any, TypeVar
 
 import structlog
 import trio
+from quart.wrappers.base import BaseRequestWebsocket
 from quart_trio import QuartTrio
+from werkzeug.exceptions import BadHost
+from werkzeug.routing import MapAdapter
 
 from llmlb.actors.prober import Surveyor
 from llmlb.declared import apply_declared
@@ -134,6 +137,20 @@ class LlmlbApp(QuartTrio):
     def reception(self) -> Reception:
         """Takes in the bodies of requests. Raises ShuttingDown before the house is open."""
         return _standing(self._reception)
+
+    def create_url_adapter(self, request: BaseRequestWebsocket | None) -> MapAdapter | None:
+        """No route depends on the Host, and one that is no name is no reason to break off.
+
+        Quart would let the exception end the connection, and hypercorn with it all others.
+        """
+        try:
+            return super().create_url_adapter(request)
+        except BadHost:
+            if request is None:
+                raise
+            return self.url_map.bind(
+                "unreadable", path_info=request.path, default_method=request.method
+            )
 
     async def open(self) -> None:
         """Start everything; returns when requests can be served. Raises StartupError."""
