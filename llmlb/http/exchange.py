@@ -33,7 +33,7 @@ from llmlb.http.inference import InferenceRequest
 from llmlb.http.keepalive import KeptAlive
 from llmlb.http.openai.request import JsonRequest
 from llmlb.http.openai.stored import endpoint_for
-from llmlb.http.policy import own_time_s, refuse_loops
+from llmlb.http.policy import own_time_s, refuse_control_characters, refuse_loops
 from llmlb.http.reading import dialect_of, read_request
 from llmlb.http.stored import relay_stored
 from llmlb.http.trail import Trail
@@ -127,6 +127,7 @@ class Exchange:
         try:
             trail.caller = self.gate.admit(need, Knock.of(asked))
             refuse_loops(asked.headers, self.instance_id)
+            refuse_control_characters(asked.headers)
             with self._limits.enter(trail.caller.key) as trail.ticket:
                 await work(await asked.inbound(), client, trail)
         except LbError as error:

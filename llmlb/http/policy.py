@@ -17,6 +17,8 @@ _SANE_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
 OWN_TIME_HEADER = "x-llmlb-timeout-s"
 _SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 
+_CARRIED = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
 HEADER_BLOCK_LIMIT_BYTES = 32 * 1024
 
 _FORWARDING = re.compile(r"forwarded|x-forwarded-.*|x-real-ip|via")
@@ -52,6 +54,16 @@ def refuse_two_lengths(headers: Mapping[str, str]) -> None:
     """Raise InvalidRequest if the body's length is told in two ways."""
     if has_two_lengths(headers):
         raise InvalidRequest("A request has either Content-Length or Transfer-Encoding, not both.")
+
+
+def refuse_control_characters(headers: Mapping[str, str]) -> None:
+    """Raise InvalidRequest for a header that no request may carry on to an endpoint.
+
+    It would not be sent, and every endpoint that was to get it would look broken.
+    """
+    for name, value in headers.items():
+        if not _CARRIED.fullmatch(value):
+            raise InvalidRequest(f"The header '{name[:80]}' holds a control character.")
 
 
 def own_time_s(headers: Mapping[str, str]) -> float:
