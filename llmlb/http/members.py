@@ -10,6 +10,7 @@ import json
 import re
 from itertools import islice
 
+from llmlb.errors import InvalidRequest
 from llmlb.http.splicing import Edit
 
 TOKEN = re.compile(
@@ -22,14 +23,34 @@ TOKEN = re.compile(
 _BLANKS = re.compile(rb"[ \t\r\n]*+")
 _LITERAL = re.compile(rb"[^,\]} \t\r\n]*+")
 
+MAX_TOKENS = 1_000_000
+"""Of one body that is looked through: about half a second of work, in which nobody else is served.
+A long chat has some ten thousand."""
+
 Span = tuple[int, int]
+
+
+class _Tokens:
+    """The tokens of one text, of which there may be so many and no more."""
+
+    def __init__(self, text: bytes) -> None:
+        self._text, self._left = text, MAX_TOKENS
+
+    def at(self, place: int) -> re.Match[bytes] | None:
+        """The first token from *place* on. Raises InvalidRequest for one too many."""
+        self._left -= 1
+        if self._left < 0:
+            raise InvalidRequest(f"The request body holds more than {MAX_TOKENS:,} values.")
+        return TOKEN.match(self._text, place)
 
 
 def values_of(text: bytes, name: str) -> list[Span]:
     """The value of each member *name* of the outermost object, in order.
 
     *text* is taken to be valid JSON; in one that is not, what comes before the fault is found.
+    Raises InvalidRequest for a text of too many values.
     """
+    tokens = _Tokens(text)
     wanted = name.encode()
     quoted = b'"%s"' % wanted
     escaped = b"\\u" in text  # the name may be written in another way
@@ -37,13 +58,13 @@ def values_of(text: bytes, name: str) -> list[Span]:
     depth = at = 0
     next_at = text.find(quoted)
     # Usually the member comes first, and once: then the rest is not looked at.
-    while (escaped or next_at >= 0) and (token := TOKEN.match(text, at)) is not None:
+    while (escaped or next_at >= 0) and (token := tokens.at(at)) is not None:
         at = token.end()
         if token[4] is not None:
             depth += 1 if token[4] in b"{[" else -1
         elif depth == 1 and token[3] is not None and _unescaped(token[2]) == wanted:
             start = at + _length(_BLANKS, text, at)
-            at = _end_of_value(text, start)
+            at = _end_of_value(text, start, tokens)
             found.append((start, at))
         if 0 <= next_at < at:
             next_at = text.find(quoted, at)
@@ -54,14 +75,15 @@ def is_named_twice(text: bytes, name: str) -> bool:
     """Whether several members of the outermost object are *name*, in whatever case.
 
     Readers differ in which they take, and Go's does not tell `Model` from `model`. *text* is
-    taken to be valid JSON.
+    taken to be valid JSON. Raises InvalidRequest like `values_of`.
     """
     wanted = name.encode()
     written = re.finditer(rb'"%b"' % wanted, text, re.IGNORECASE)
     if b"\\u" not in text and sum(1 for _ in islice(written, 2)) < 2:
         return False
+    tokens = _Tokens(text)
     depth = at = found = 0
-    while found < 2 and (token := TOKEN.match(text, at)) is not None:
+    while found < 2 and (token := tokens.at(at)) is not None:
         at = token.end()
         if token[4] is not None:
             depth += 1 if token[4] in b"{[" else -1
@@ -71,16 +93,19 @@ def is_named_twice(text: bytes, name: str) -> bool:
 
 
 def renaming(text: bytes, name: str, value: str) -> list[Edit]:
-    """What makes *value* the value of each member *name* of the outermost object of *text*."""
+    """What makes *value* the value of each member *name* of the outermost object of *text*.
+
+    Raises InvalidRequest like `values_of`.
+    """
     written = json.dumps(value).encode()
     return [Edit(*span, written) for span in values_of(text, name)]
 
 
-def _end_of_value(text: bytes, start: int) -> int:
+def _end_of_value(text: bytes, start: int, tokens: _Tokens) -> int:
     if text[start : start + 1] not in (b'"', b"{", b"["):
         return start + _length(_LITERAL, text, start)
     depth, at = 0, start
-    while (token := TOKEN.match(text, at)) is not None:
+    while (token := tokens.at(at)) is not None:
         at = token.end() if token[4] is not None else token.end(2) + 1
         if token[4] is not None:
             depth += 1 if token[4] in b"{[" else -1

@@ -10,7 +10,13 @@ from dataclasses import dataclass, field
 import trio
 
 from llmlb.accounting import Usage
-from llmlb.errors import LbError, OwnTimeOver, UpstreamError, UpstreamTimeout
+from llmlb.errors import (
+    InvalidRequest,
+    LbError,
+    OwnTimeOver,
+    UpstreamError,
+    UpstreamTimeout,
+)
 from llmlb.http.answer_head import EVENTS, JSON, for_client, json_unless_named, refuse_unasked
 from llmlb.http.cutoff import CutOff
 from llmlb.http.dialect import Meter, Translator
@@ -181,7 +187,8 @@ class Relay:
         else:
             whole, self._plain_usage = self.asked.dialect.answer(bytes(held))
             if self.asked.named is not None:
-                whole = edited(whole, renaming(whole, "model", self.asked.named))
+                with suppress(InvalidRequest):  # of too many values: the endpoint's name stays
+                    whole = edited(whole, renaming(whole, "model", self.asked.named))
             await self._begin(response, length=len(whole))
             await self._send(whole)
             self.delivered_at_s = self.clock()

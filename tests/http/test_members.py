@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlb.http.members import is_named_twice, renaming, values_of
+from llmlb.errors import InvalidRequest
+from llmlb.http.members import MAX_TOKENS, is_named_twice, renaming, values_of
 from llmlb.http.splicing import edited
 
 
@@ -74,6 +75,33 @@ def test_a_long_text_is_not_looked_through_once_the_member_is_found() -> None:
 )
 def test_a_member_that_is_there_twice_is_found(text: bytes, twice: bool) -> None:
     assert is_named_twice(text, "model") is twice
+
+
+@pytest.mark.parametrize("many", [b"[]", b'""', b'{"x":1}', b'"x"'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"x":"\\u0041","y":[%b],"model":"a"}',
+        b'{"y":[%b],"model":"a"}',
+        b'{"model":[%b],"x":"model"}',
+    ],
+)
+def test_a_text_of_too_many_values_is_not_looked_through(text: bytes, many: bytes) -> None:
+    """It would hold up everybody else, for a minute if it is as long as a body may be."""
+    text %= b",".join([many] * MAX_TOKENS)
+
+    with pytest.raises(InvalidRequest, match="1,000,000 values"):
+        values_of(text, "model")
+
+
+def test_nor_is_one_whose_values_are_in_several_members() -> None:
+    half = b",".join([b'""'] * (MAX_TOKENS // 2))
+    text = b'{"model":[%b],"model":[%b],"model":""}' % (half, half)
+
+    with pytest.raises(InvalidRequest):
+        renaming(text, "model", "b")
+    with pytest.raises(InvalidRequest):
+        is_named_twice(b'{"x":[%b],"y":[%b],"z":"\\u0041"}' % (half, half), "model")
 
 
 _json = st.recursive(

@@ -202,6 +202,27 @@ async def test_long_names_are_cut_in_what_is_said_of_them(town: Town) -> None:
     assert len(reply.body) < 2_000
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+@pytest.mark.parametrize("options", ["", ',"stream":true,"stream_options":{}'])
+async def test_many_values_hold_up_nobody_and_are_no_endpoints_fault(
+    town: Town, path: str, options: str
+) -> None:
+    """To give the model its own name, or to ask for usage, a body is looked through."""
+    await town.served.scene.endpoint("b", "own", model_aliases=(("other", "own"),))
+    town.served.scene.on("b", sse_answer(says("x"), finish()))
+    many = b",".join([b"[]"] * 500_001)
+    body = b'{"x":"\\u0041","max_tokens":5,"messages":[{"role":"user","content":"x"}],"y":[%b]'
+    for _ in range(3):
+        with soon():
+            whole = body % many + b',"model":"other"%b}' % options.encode()
+            reply = await town("POST", path, whole, headers=bearer("ann-all"))
+        assert reply.status in ((400,) if "chat" in path else (200, 400)), reply.body
+        assert not town.served.scene.leases
+    good = chat("other", stream=True)
+    reply = await town("POST", "/v1/chat/completions", good, headers=bearer("ann-all"))
+    assert reply.status == 200
+
+
 # -- bodies that unpack
 
 small = pytest.mark.parametrize(

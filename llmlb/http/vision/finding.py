@@ -14,14 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from llmlb.errors import InvalidRequest
-from llmlb.http.members import TOKEN, Span
+from llmlb.http.members import MAX_TOKENS, TOKEN, Span
 from llmlb.http.vision.part import ImagePart
 
 MAX_DEPTH = 200
 """As deep as pydantic's parser reads."""
-
-MAX_TOKENS = 1_000_000
-"""Of one body with images: about half a second of work. A long chat has some ten thousand."""
 
 _READ = frozenset({b"type", b"image_url", b"url", b"source", b"data", b"media_type"})
 """Members that make an image part; no others are kept."""
