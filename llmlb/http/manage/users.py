@@ -120,9 +120,7 @@ class _PeopleRoutes:
     async def delete_user(self, user_id: str) -> tuple[str, int]:
         rule = partial(remove_user, user_id=UserId(user_id))
         with asking():
-            gone = await self._house().keyring.change(
-                _within_rights(rule, user_id=UserId(user_id))
-            )
+            gone = await self._house().keyring.change(_within_rights(rule, user_id=UserId(user_id)))
         note(detail=gone.username)
         return "", 204
 

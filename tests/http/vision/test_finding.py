@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmlb.errors import InvalidRequest
+from llmlb.http.members import MAX_TOKENS
 from llmlb.http.vision.checking import check_images
-from llmlb.http.vision.finding import MAX_TOKENS, find_images
+from llmlb.http.vision.finding import find_images
 from llmlb.http.vision.part import ImagePart
 
 URL = "https://example.org/a.png"
