@@ -48,7 +48,12 @@ class Written:
     error: LbError | None
 
 
-Message = Change | Written
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Stop as soon as all that was asked before is done."""
+
+
+Message = Change | Written | Close
 
 
 class KeyRing:
@@ -62,8 +67,9 @@ class KeyRing:
         self._mailbox = Mailbox[Message]()
         self._store, self._accounts = store, accounts
         self._waiting: deque[Change] = deque()
-        self._writing = False
+        self._writing = self._closing = False
         self._children: trio.Nursery
+        self._until: trio.CancelScope
 
     @property
     def accounts(self) -> Accounts:
@@ -79,27 +85,34 @@ class KeyRing:
         return answer
 
     def close(self) -> None:
-        """Finish what was asked, then stop."""
-        self._mailbox.close()
+        """Finish what was asked, then stop. Closing twice is harmless."""
+        with suppress(ActorGone):
+            self._mailbox.tell(Close())
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        with trio.CancelScope() as closing:
+        with trio.CancelScope() as self._until:
             async with trio.open_nursery() as self._children:
                 await self._mailbox.serve(self._handle, task_status=task_status)
-                closing.deadline = trio.current_time() + CLOSING_WRITE_LIMIT_S
-        if closing.cancelled_caught:
-            log.warning("the last change of accounts may not have been saved")
+        if self._until.cancelled_caught:
+            log.warning("the last changes of accounts may not have been saved")
 
     def _handle(self, message: Message) -> None:
         match message:
+            case Change() if self._closing:
+                message.reply.refuse(ActorGone())
             case Change():
                 self._waiting.append(message)
             case Written():
                 self._writing = False
                 self._finish(message)
+            case Close():
+                self._closing = True
+                self._until.deadline = trio.current_time() + CLOSING_WRITE_LIMIT_S
             case _:
                 assert_never(message)
         self._start_write()
+        if self._closing and not self._writing:
+            self._mailbox.close()
 
     def _start_write(self) -> None:
         while self._waiting and not self._writing:
@@ -121,7 +134,7 @@ class KeyRing:
             await self._store.change(step.put, step.drop)
         except LbError as refusal:
             error = refusal
-        with suppress(ActorGone):  # closing: the next start reads what was written
+        with suppress(ActorGone):  # the house falls: the next start reads what was written
             self._mailbox.tell(Written(change, step, error))
 
     def _finish(self, written: Written) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from llmlb.accounting import FinishedRequest, Outcome, Totals, Usage
+from llmlb.accounts import Accounts, Row
 from llmlb.actors.admission import AdmissionController
 from llmlb.actors.registry import EndpointRegistry
 from llmlb.catalog import Catalog
@@ -166,6 +167,22 @@ class FakeEndpointStore(SlowStore):
 
     def _forget(self, endpoint_id: EndpointId) -> None:
         del self.rows[endpoint_id]
+
+
+class FakeAccountStore(SlowStore):
+    """Accounts as a database would keep them: each change whole or not at all."""
+
+    def __init__(self, *rows: Row) -> None:
+        super().__init__()
+        self.accounts = Accounts.of(rows)
+
+    async def change(self, put: Iterable[Row], drop: Iterable[Row]) -> None:
+        added, gone = tuple(put), tuple(drop)
+
+        def apply() -> None:
+            self.accounts = self.accounts.with_changes(put=added, drop=gone)
+
+        await self._write(" ".join(row.id for row in (*added, *gone)), apply)
 
 
 def _chosen(chosen: Endpoint, *, onto: Endpoint) -> Endpoint:
