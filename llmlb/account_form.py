@@ -57,6 +57,11 @@ def _password(text: str) -> str:
     return text
 
 
+def _called(text: str) -> str:
+    """A name as users have it, however it was typed: an accent may be a character of its own."""
+    return unicodedata.normalize("NFC", _presented(text))
+
+
 def _presented(text: str) -> str:
     """A name, a password or a code that is compared with what is known: only its size is judged."""
     if len(text) > LONGEST_PASSWORD_BYTES:
@@ -122,6 +127,7 @@ def _up_to(most: int) -> Checked:
 Username = Annotated[str, Checked(_username, minLength=1, maxLength=NAME_CHARS)]
 NewPassword = Annotated[str, Checked(_password, minLength=SHORTEST_PASSWORD)]
 Presented = Annotated[str, Checked(_presented, maxLength=LONGEST_PASSWORD_BYTES)]
+Called = Annotated[str, Checked(_called, maxLength=LONGEST_PASSWORD_BYTES)]
 KeyName = Annotated[str, Checked(_key_name, minLength=1, maxLength=KEY_NAME_CHARS)]
 Instant = Annotated[str, Checked(_instant, format="date-time")]
 RoleName = Annotated[str, Checked(_role, enum=[role.value for role in Role])]
@@ -135,7 +141,7 @@ Hours = Annotated[int, _up_to(LONGEST_INVITATION_H)]
 class LoginForm(Form):
     """Who wants to log in."""
 
-    username: Presented
+    username: Called
     password: Presented
 
 
