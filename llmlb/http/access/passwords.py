@@ -22,7 +22,6 @@ AT_ONCE = 2
 MOST_WAITING = 32
 BUSY_RETRY_AFTER_S = 5
 
-MOST_BYTES = 1024
 BCRYPT_BYTES = 72
 """bcrypt, which the Rust llmlb used, looks no further."""
 
