@@ -110,7 +110,11 @@ class Relay:
 
         A client that leaves before the end never gets to hear of its usage, but it has had it.
         """
-        return self.usage.total or self._events
+        told = self.usage
+        if told.total and self.delivered_at_s is not None:
+            return told.total
+        # of a stream that was broken off some engines have told what went in, but no more
+        return (told.input_tokens or 0) + max(told.output_tokens or 0, self._events)
 
     @property
     def _added_usage(self) -> bool:
