@@ -133,3 +133,20 @@ def test_a_model_that_is_not_ready_can_still_be_asked_for() -> None:
     assert (item["ready"], item["endpoint_ids"], item["max_tokens"]) == (False, [], 4096)
     assert model_item(catalog(a), "Tiny") is None
     assert model_item(catalog(), "tiny") is None
+
+
+def test_whoever_may_not_ask_for_a_name_does_not_see_it() -> None:
+    a = online("a", Model("llama3.1:8b"), TINY, Model("org/tiny"))
+    b = online("b", Model("big"))
+    known = Catalog.of({e.id: e for e in (a, b)}, aliases={"fast": ("tiny",), "any": ("tiny",)})
+
+    def allowed(name: str) -> bool:
+        return name in {"tiny", "any", "big"}
+
+    assert [item["id"] for item in model_list(known, allowed)] == ["any", "big", "tiny"]
+    one = {item["id"]: item for item in model_list(known, allowed)}
+    assert one["tiny"]["aliases"] == ["any"]
+    assert one["any"]["alias_of"] == ["tiny"]
+    assert model_item(known, "fast", allowed) is None
+    assert model_item(known, "tiny", allowed) == one["tiny"]
+    assert model_list(known, lambda name: name == "any")[0]["alias_of"] == []

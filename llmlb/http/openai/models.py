@@ -11,26 +11,33 @@ from llmlb.model_names import equivalents
 from llmlb.routing import eligible
 from llmlb.types import Capability, Endpoint, Model
 
+Allowed = Callable[[str], bool]
+"""Whether a name may be asked for by whoever asks."""
 
-def model_list(
-    catalog: Catalog, allowed: Callable[[str], bool] = lambda _: True
-) -> list[dict[str, Any]]:
+
+def _any(_: str) -> bool:
+    return True
+
+
+def model_list(catalog: Catalog, allowed: Allowed = _any) -> list[dict[str, Any]]:
     """The models that a request could be sent to now, in order of their names."""
     names = _other_names(catalog)
     return [
-        _item(name, catalog.reach(name), names[name])
+        _item(name, catalog.reach(name), names[name], allowed)
         for name, endpoints in sorted(catalog.by_model.items())
         if eligible(endpoints) and allowed(name)
     ]
 
 
-def model_item(catalog: Catalog, name: str) -> dict[str, Any] | None:
+def model_item(catalog: Catalog, name: str, allowed: Allowed = _any) -> dict[str, Any] | None:
     """One model, also while none of its endpoints is online (`ready` is false then).
 
     *name* may also be one that is not listed, but known to mean the same as one that is.
     """
     reach = catalog.reach(name)
-    return _item(name, reach, _other_names(catalog)[name]) if reach.endpoints else None
+    if not (reach.endpoints and allowed(name)):
+        return None
+    return _item(name, reach, _other_names(catalog)[name], allowed)
 
 
 def _other_names(catalog: Catalog) -> defaultdict[str, set[str]]:
@@ -42,7 +49,7 @@ def _other_names(catalog: Catalog) -> defaultdict[str, set[str]]:
     return names
 
 
-def _item(name: str, reach: Reach, others: Iterable[str]) -> dict[str, Any]:
+def _item(name: str, reach: Reach, others: Iterable[str], allowed: Allowed) -> dict[str, Any]:
     endpoints, stands_for = reach.endpoints, set(reach.own_ids.values())
     serving = eligible(endpoints)
     models = [_of(endpoint, reach.own_ids[endpoint.id]) for endpoint in serving or endpoints]
@@ -57,8 +64,8 @@ def _item(name: str, reach: Reach, others: Iterable[str]) -> dict[str, Any]:
         "max_tokens": min(context, default=None),
         "capabilities": {c.value: c in capabilities for c in Capability},
         "endpoint_ids": [endpoint.id for endpoint in serving],
-        "aliases": sorted({*others, *equivalents(name)} - {name}),
-        "alias_of": [] if name in stands_for else sorted(stands_for),
+        "aliases": sorted(filter(allowed, {*others, *equivalents(name)} - {name})),
+        "alias_of": [] if name in stands_for else sorted(filter(allowed, stands_for)),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from urllib.parse import quote
 
 from quart import Blueprint, request
@@ -54,17 +55,15 @@ def inference(exchange: Callable[[], Exchange], house: Callable[[], House]) -> B
 
     @routes.get("/v1/models")
     async def models() -> ResponseReturnValue:
-        catalog, caller = house().registry.catalog, caller_at_hand()
-        return {
-            "object": "list",
-            "data": model_list(catalog, lambda name: may_use(caller, name, catalog)),
-        }
+        catalog = house().registry.catalog
+        allowed = partial(may_use, caller_at_hand(), catalog=catalog)
+        return {"object": "list", "data": model_list(catalog, allowed)}
 
     @routes.get("/v1/models/<path:name>")
     async def model(name: str) -> ResponseReturnValue:
         catalog = house().registry.catalog
-        item = model_item(catalog, name)
-        if item is None or not may_use(caller_at_hand(), name, catalog):
+        allowed = partial(may_use, caller_at_hand(), catalog=catalog)
+        if (item := model_item(catalog, name, allowed)) is None:
             raise ModelNotFound(name)
         return item
 
