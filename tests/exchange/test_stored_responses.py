@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from llmlb.types import Api, EndpointId, Mode
+from tests.fakes.accounts import bearer, key, moved_in, user
 from tests.fakes.downstream import FakeDownstream
 from tests.fakes.house import Scene, asked_with, url
 from tests.fakes.openai import typed_event as event
@@ -39,10 +40,14 @@ async def two_endpoints(scene: Scene) -> None:
 
 
 async def about(
-    scene: Scene, response_id: str, method: str = "GET", rest: str = ""
+    scene: Scene,
+    response_id: str,
+    method: str = "GET",
+    rest: str = "",
+    headers: dict[str, str] | None = None,
 ) -> FakeDownstream:
     downstream = FakeDownstream()
-    asked = asked_with(b"", f"/v1/responses/{response_id}{rest}", method=method)
+    asked = asked_with(b"", f"/v1/responses/{response_id}{rest}", method=method, headers=headers)
     await scene.exchange.serve_stored(response_id, asked, downstream)
     await scene.settle()
     return downstream
@@ -295,3 +300,47 @@ async def test_nobody_is_asked_while_the_house_drains(scene: Scene) -> None:
     await two_endpoints(scene)
     await scene.house.drain()
     assert (await about(scene, "resp_a")).error["code"] == "shutting_down"
+
+
+# -- whose they are
+
+
+async def test_what_one_key_has_made_is_not_there_for_another(scene: Scene) -> None:
+    """Not even in other words, nor for another key of the same user."""
+    await moved_in(scene.house, user(), user("bob"), key("one"), key("other"))
+    await moved_in(scene.house, key("of-bob", owner="bob"))
+    await scene.endpoint("a", slots=4)
+    scene.on("a", json_answer(response("resp_a")), RESPONSES)
+    on(scene, "GET", "/v1/responses/resp_a", json_answer(response("resp_a")))
+    on(scene, "POST", "/v1/responses/resp_a/cancel", json_answer(response("resp_a")))
+    gone = {"id": "resp_a", "object": "response", "deleted": True}
+    on(scene, "DELETE", "/v1/responses/resp_a", json_answer(gone))
+    mine = bearer("one")
+    await scene.ask(asks(), api=RESPONSES, headers=mine)
+    await scene.settle()
+    asked_before = len(scene.upstream.calls)
+
+    for theirs in (bearer("other"), bearer("of-bob")):
+        told = set()
+        for response_id in ("resp_a", "resp_never"):
+            replies = [
+                await about(scene, response_id, method, rest, theirs)
+                for method, rest in (("GET", ""), ("POST", "/cancel"), ("DELETE", ""))
+            ]
+            replies.append(
+                await scene.ask(
+                    asks(previous_response_id=response_id), api=RESPONSES, headers=theirs
+                )
+            )
+            told |= {
+                (reply.status, reply.error["message"].replace(response_id, "…"))
+                for reply in replies
+            }
+        assert {status for status, _ in told} == {404}
+        assert len(told) <= 2, "one sentence for those that ask, one for those that go on"
+    assert len(scene.upstream.calls) == asked_before, "and no endpoint hears of it"
+
+    assert (await about(scene, "resp_a", headers=mine)).status == 200
+    going_on = asks(previous_response_id="resp_a")
+    assert (await scene.ask(going_on, api=RESPONSES, headers=mine)).status == 200
+    assert (await about(scene, "resp_a", "DELETE", headers=mine)).status == 200
