@@ -12,7 +12,7 @@ SHOWN_CHARS = 100
 """Of what is wrong, in the sentence about it."""
 
 _ORIGIN = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9+.-]*)://"
+    r"(?P<scheme>[a-z][a-z0-9+.-]{0,31})://"
     r"(?P<host>[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])"
     r"(?P<port>:[0-9]{1,5})?"
 )

@@ -422,7 +422,9 @@ async def test_a_login_in_between_does_not_outlive_a_new_password(town: Town, fu
     app = town.served.app
 
     class Meddling:
-        async def check(self, password: str, known: str | None) -> tuple[bool, str | None]:
+        async def check(
+            self, password: str, known: str | None, *, patient: bool
+        ) -> tuple[bool, str | None]:
             await town("PUT", "/api/users/user-vic", body, headers=town.by_token("ann"))
             if full:
                 app.house.keyring._store = FullDisk()

@@ -13,12 +13,9 @@ import trio
 from structlog.testing import capture_logs
 
 from llmlb.accounts import Role
-from llmlb.errors import LbError, StartupError, StoreUnavailable
-from llmlb.http.access.gate import Knock
-from llmlb.http.access.needs import ADMIN
+from llmlb.errors import StartupError, StoreUnavailable
 from llmlb.http.access.opening import WARNING_WITHOUT_AUTH, Doors, make_first_admin, open_doors
 from llmlb.http.access.passwords import Passwords
-from llmlb.http.downstream import Whence
 from llmlb.settings import Settings
 from llmlb.store.opening import Store, open_store
 from llmlb.store.session_keys import FILE_NAME, ROTATED_AFTER
@@ -242,24 +239,3 @@ async def test_a_disk_that_is_full_locks_nobody_out(opened: Opened, tmp_path: Pa
             await doors.refresh_keys()
         assert doors.gate.sessions.keys == before
         assert [entry["event"] for entry in logs] == ["the secret of sessions could not be renewed"]
-
-
-async def test_who_was_not_let_in_is_logged_with_the_reason_and_no_credential(
-    opened: Opened,
-) -> None:
-    async with opened() as (scene, doors):
-        await moved_in(scene.house, user("ann"))
-        headers = {"authorization": "Bearer sk_secret"}
-        whence = Whence("127.0.0.1", "203.0.113.7")
-        with capture_logs() as logs, pytest.raises(LbError):
-            doors.gate.admit(ADMIN, Knock("GET", "/api/users", headers, whence, "req-1"))
-        (entry,) = logs
-        assert entry == {
-            "event": "not let in",
-            "log_level": "info",
-            "method": "GET",
-            "path": "/api/users",
-            "reason": "invalid_api_key",
-            "client": "203.0.113.7",
-            "request_id": "req-1",
-        }
