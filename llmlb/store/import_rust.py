@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -27,17 +28,24 @@ _ENDPOINTS = sql(Query.from_(Table("endpoints")).select("*"))
 _MODELS = sql(Query.from_(Table("endpoint_models")).select("*"))
 
 
-def read_rust(path: Path) -> list[dict[str, Any]]:
-    """Its endpoints with their models, in the shape of endpoints.json. Raises Unimportable."""
+@contextmanager
+def reading_rust(path: Path) -> Iterator[tuple[Transaction, set[str]]]:
+    """The database, to be asked within the block, and its tables. Raises Unimportable."""
     try:
         with closing(connect(_read_only(path), uri=True)) as connection:
             tables = table_names(connection)
             if RUST_MIGRATIONS not in tables:
                 raise Unimportable("it is not a database of the Rust llmlb")
             with transaction(connection, writing=False) as statements:
-                return _read(statements, tables)
+                yield statements, tables
     except sqlite3.Error as error:
         raise Unimportable(f"it cannot be read: {error}") from None
+
+
+def read_rust(path: Path) -> list[dict[str, Any]]:
+    """Its endpoints with their models, in the shape of endpoints.json. Raises Unimportable."""
+    with reading_rust(path) as (statements, tables):
+        return _read(statements, tables)
 
 
 def endpoint_from_rust(value: object, now: datetime) -> Endpoint:

@@ -19,6 +19,7 @@ from llmlb.store.import_apply import Apply, apply_endpoints, apply_history
 from llmlb.store.import_json import endpoint_from, endpoint_from_node
 from llmlb.store.import_report import Report, imported_before
 from llmlb.store.import_rust import endpoint_from_rust, read_rust
+from llmlb.store.import_rust_accounts import apply_accounts, read_rust_accounts
 from llmlb.store.older import Unimportable, json_values
 from llmlb.store.secret_box import SecretBox
 
@@ -49,7 +50,9 @@ def import_older(
     Raises sqlite3.Error if our own database refuses.
     """
     # The Rust database is what an older installation ran on last, so it comes first.
-    _attempt(_import_rust, connection, directory / RUST_DATABASE, box, now())
+    rust = directory / RUST_DATABASE
+    said = _attempt(_import_rust, connection, rust, box, now())
+    _attempt(_import_rust_accounts, connection, rust, box, now(), said=said)
     for name in JSON_FILES:
         _attempt(_import_json, connection, directory / name, box, now())
         for imported in directory.glob(f"{name}{_MIGRATED}*"):  # also those of older versions
@@ -62,24 +65,30 @@ def _attempt(
     path: Path,
     box: SecretBox,
     now: datetime,
-) -> None:
+    *,
+    said: str | None = None,
+) -> str | None:
+    """Do *work*; why it could not be done. What has been *said* of the file is not said again."""
     try:
         report = work(connection, path, box, now)
     except (Unimportable, OSError) as error:
-        log.error(  # noqa: TRY400 - a sentence for people, no traceback
-            "an older file was not imported",
-            file=str(path),
-            reason=str(error),
-            remedy="correct it or move it away, then start again",
-        )
-        return
+        reason = str(error)
+        if reason != said:
+            log.error(  # noqa: TRY400 - a sentence for people, no traceback
+                "an older file was not imported",
+                file=str(path),
+                reason=reason,
+                remedy="correct it or move it away, then start again",
+            )
+        return reason
     if report is not None:
         log.info(
             "imported an older file",
-            file=str(path),
+            file=str(path.with_name(report.file_name)),
             first_problem=report.first_problem,
             **{fate.value: count for fate, count in report.fates.items()},
         )
+    return None
 
 
 def _import_json(
@@ -110,12 +119,32 @@ def _import_rust(
         if imported_before(statements, path.name):
             return None
         records = read_rust(path)
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        report = Report(statements, path.name, sha256, now)
+        report = Report(statements, path.name, _sha256(path), now)
         apply_endpoints(endpoint_from_rust)(statements, report, box, records, now)
         report.refuse_if_nothing_readable()
     return report
+
+
+def _import_rust_accounts(
+    connection: sqlite3.Connection, path: Path, _: SecretBox, now: datetime
+) -> Report | None:
+    """On its own: who has imported the endpoints before there were accounts has them still."""
+    if not path.is_file():
+        return None
+    name = f"{path.name} (accounts)"
+    with transaction(connection) as statements:
+        if imported_before(statements, name):
+            return None
+        records = read_rust_accounts(path)
+        report = Report(statements, name, _sha256(path), now)
+        apply_accounts(statements, report, records, now)
+        report.refuse_if_nothing_readable()
+    return report if report.fates else None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read(path: Path) -> bytes | None:
