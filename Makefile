@@ -23,7 +23,7 @@ test: env-dev ## everything: the whole suite, lint, scans, and the unit part on 
 	@exec scripts/test.sh
 
 unit: env-dev ## the fast part of the suite, in virtual time
-	@exec $(BIN)/python -m pytest -m "not e2e and not simulation" -q
+	@exec $(BIN)/python -m pytest -m "not e2e and not simulation and not adversary" -q
 
 simulate: env-dev ## play the whole balancer in virtual time, from 200 seeds
 	@exec $(BIN)/python -m tests.simulation --seeds 200

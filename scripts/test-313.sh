@@ -15,4 +15,4 @@ if ! python=$(find_version 3.13) || ! "$python" -c 'import ensurepip, venv' 2>/d
 fi
 scripts/env.sh dev .venv313 "$python"
 echo "==> Unit tests on $("$python" -V)"
-exec .venv313/bin/python -m pytest -m "not e2e and not simulation" -q -p no:cacheprovider
+exec .venv313/bin/python -m pytest -m "not e2e and not simulation and not adversary" -q -p no:cacheprovider

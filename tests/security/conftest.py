@@ -12,10 +12,15 @@ import pytest
 from tests.conftest import run_in_virtual_time
 from tests.security.town import Town, settle_in, town_in
 
+SLOW = frozenset({"test_bombs.py", "test_injection.py", "test_matrix.py", "test_redos.py"})
+"""Thousands of hostile inputs, which are tried once, on one Python."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         beside = item.path.is_relative_to(Path(__file__).parent)
+        if beside and item.path.name in SLOW:
+            item.add_marker(pytest.mark.adversary)
         if beside and inspect.iscoroutinefunction(getattr(item, "obj", None)):
             item.add_marker(pytest.mark.trio(run=run_in_virtual_time))
 

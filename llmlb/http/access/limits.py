@@ -133,17 +133,23 @@ class Limits:
                 retry_after_s=1,
                 headers=told,
             )
-        for limit, window, what in (
-            (limits.requests_per_minute, budget.requests, "requests"),
-            (limits.tokens_per_minute, budget.tokens, "tokens"),
-        ):
-            wait_s = 0.0 if limit is None else window.wait_s(limit, now_s)
-            if wait_s > 0:
-                raise RateLimitExceeded(
-                    f"The API key may use {limit} {what} per minute.",
-                    retry_after_s=math.ceil(min(wait_s, WINDOW_S)),
-                    headers=told,
-                )
+        # Both, for whoever has waited for the one must not find the other in the way.
+        waits_s = {
+            f"{limit} {what}": window.wait_s(limit, now_s)
+            for limit, window, what in (
+                (limits.requests_per_minute, budget.requests, "requests"),
+                (limits.tokens_per_minute, budget.tokens, "tokens"),
+            )
+            if limit is not None
+        }
+        wait_s = max(waits_s.values(), default=0.0)
+        if wait_s > 0:
+            allowed = max(waits_s, key=lambda allowed: waits_s[allowed])
+            raise RateLimitExceeded(
+                f"The API key may use {allowed} per minute.",
+                retry_after_s=math.ceil(min(wait_s, WINDOW_S)),
+                headers=told,
+            )
         budget.requests.add(1, now_s)
         return Ticket(limits, budget, self._clock)
 

@@ -102,8 +102,8 @@ class _SetupRoutes:
 
 
 def _page(status: int, **said: Any) -> tuple[Response, int]:  # noqa: ANN401 - for the template
-    known = {"token": None, "username": "", "problem": "", "done": False}
-    text = _template().render(shortest=SHORTEST_PASSWORD, **{**known, **said})
+    known = {"username": "", "problem": "", "done": False, **said}
+    text = _template().render(shortest=SHORTEST_PASSWORD, **known)
     return Response(text, content_type="text/html; charset=utf-8"), status
 
 

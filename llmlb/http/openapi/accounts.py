@@ -48,7 +48,7 @@ from llmlb.http.openapi.route import Answer, Content, Parameter, Route, json_con
 
 _ID = "3f2a8c54-7d0b-4c7e-9a51-0c6d2e9b1f00"
 
-_PASSWORD = "correct horse battery"  # noqa: S105 - an example in a document
+_PASSWORD = "correct horse battery"  # noqa: S105 - an example in a document # nosec B105
 
 _FORM: tuple[type[LbError], ...] = (InvalidJson, MissingField)
 _CHANGE: tuple[type[LbError], ...] = (StoreUnavailable,)
@@ -269,7 +269,10 @@ ACCOUNTS: tuple[Route, ...] = (
         "set_up",
         "Make the first administrator",
         _says(RegisteredShown, "The administrator; for a browser's form it is a page.", 201),
-        body=json_content(SetupForm, {"token": "…", "username": "admin", "password": _PASSWORD}),
+        body=json_content(
+            SetupForm,
+            dict(token="…", username="admin", password=_PASSWORD),  # noqa: C408
+        ),
         errors=(*_FORM, NotFound, Conflict, CsrfFailed, RateLimitExceeded, *_CHANGE, SetupRequired),
     ),
     _route(
