@@ -271,7 +271,7 @@ ACCOUNTS: tuple[Route, ...] = (
         _says(RegisteredShown, "The administrator; for a browser's form it is a page.", 201),
         body=json_content(
             SetupForm,
-            dict(token="…", username="admin", password=_PASSWORD),  # noqa: C408
+            {"token": "…", "username": "admin", "password": _PASSWORD},  # no token # nosec B105
         ),
         errors=(*_FORM, NotFound, Conflict, CsrfFailed, RateLimitExceeded, *_CHANGE, SetupRequired),
     ),
