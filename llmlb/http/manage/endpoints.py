@@ -78,12 +78,7 @@ class _EndpointRoutes:
         # The sort is stable, so of those registered at one instant the later one comes first.
         found.sort(key=lambda e: e.registered_at, reverse=True)
         figures = Figures.of(house)
-        return jsonify(
-            endpoints=[endpoint_json(e, figures) for e in page.of(found)],
-            total=len(found),
-            page=page.number,
-            per_page=page.size,
-        )
+        return jsonify(page.listed("endpoints", found, lambda e: endpoint_json(e, figures)))
 
     async def create_endpoint(self) -> tuple[Response, int]:
         house = self._house()

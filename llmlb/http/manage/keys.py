@@ -70,13 +70,7 @@ class _KeyRoutes:
         return self._listed(sorted(every, key=lambda k: (k.created_at, k.id), reverse=True))
 
     def _listed(self, found: list[ApiKey]) -> Response:
-        page = Page.asked(request.args)
-        return jsonify(
-            api_keys=[self._shown(key) for key in page.of(found)],
-            total=len(found),
-            page=page.number,
-            per_page=page.size,
-        )
+        return jsonify(Page.asked(request.args).listed("api_keys", found, self._shown))
 
     async def create_own(self) -> tuple[Response, int]:
         house = self._house()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -36,6 +36,17 @@ class Page:
         """The part of *items* that is on this page; empty beyond the last."""
         start = (self.number - 1) * self.size
         return items[start : start + self.size]
+
+    def listed(
+        self, name: str, items: Sequence[T], shown: Callable[[T], object]
+    ) -> dict[str, object]:
+        """The answer to who asked for this page of *items*, each as it is *shown*."""
+        return {
+            name: [shown(item) for item in self.of(items)],
+            "total": len(items),
+            "page": self.number,
+            "per_page": self.size,
+        }
 
 
 def flag(query: Mapping[str, str], name: str) -> bool:

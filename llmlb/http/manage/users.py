@@ -72,12 +72,7 @@ class _PeopleRoutes:
             key=lambda user: (user.created_at, user.id),
             reverse=True,
         )
-        return jsonify(
-            users=[_user_json(user) for user in page.of(users)],
-            total=len(users),
-            page=page.number,
-            per_page=page.size,
-        )
+        return jsonify(page.listed("users", users, _user_json))
 
     async def create_user(self) -> tuple[Response, int]:
         house = self._house()
@@ -131,12 +126,7 @@ class _PeopleRoutes:
             key=lambda invitation: (invitation.created_at, invitation.id),
             reverse=True,
         )
-        return jsonify(
-            invitations=[_invitation_json(invitation) for invitation in page.of(invitations)],
-            total=len(invitations),
-            page=page.number,
-            per_page=page.size,
-        )
+        return jsonify(page.listed("invitations", invitations, _invitation_json))
 
     async def create_invitation(self) -> tuple[Response, int]:
         house, caller = self._house(), caller_at_hand()
