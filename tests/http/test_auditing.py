@@ -86,14 +86,22 @@ async def test_what_a_key_does_names_the_key_and_whose_it_is(served: Served) -> 
     assert (entry["action"], entry["status"]) == ("endpoint.create", 400)
 
 
-async def test_who_fails_to_log_in_is_recorded_by_the_name_that_was_said(served: Served) -> None:
+@pytest.mark.parametrize(
+    ("name", "actor", "detail"),
+    [("ann", "ann", None), ("in the wrong field", None, "unknown name")],
+)
+async def test_who_fails_to_log_in_is_recorded_by_name_if_somebody_has_it(
+    served: Served, name: str, actor: str | None, detail: str | None
+) -> None:
     await moved_in(served.app.house, user())
-    said = {"username": "root", "password": "guess"}
+    said = {"username": name, "password": "guess"}
     assert (await ask(served, "POST", "/api/auth/login", said)).status == 401
     (entry,) = await recorded(served)
     assert (entry["action"], entry["actor_type"]) == ("login.failed", "anonymous")
-    assert (entry["actor_name"], entry["status"]) == ("root", 401)
+    assert (entry.get("actor_name"), entry.get("detail")) == (actor, detail)
+    assert entry["status"] == 401
     assert "guess" not in str(entry)
+    assert "field" not in str(entry)
 
 
 @pytest.mark.parametrize(

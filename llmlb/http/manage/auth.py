@@ -68,8 +68,9 @@ class _AuthRoutes:
         house, doors, caller = self._house(), self._doors(), caller_at_hand()
         self._refuse_foreign()
         form = await read_form(LoginForm, request)
-        note(name=form.username)
         known = house.keyring.accounts.by_name.get(form.username)
+        # What is no name may be a password in the wrong field, and is written down nowhere.
+        note(name=known.username) if known else note(detail="unknown name")
         user = await self._proved(form, known, caller)
         note(user=user)
         await doors.refresh_keys()
