@@ -19,7 +19,7 @@ demo: env-demo ## two real llama.cpp servers behind the balancer, until Ctrl-C (
 serve: env-app ## the balancer alone, on 127.0.0.1 (PORT=32768)
 	@exec $(BIN)/llmlb serve --port $(PORT)
 
-test: env-dev ## everything: the whole suite, lint, scans, and the unit part on 3.13
+test: env-dev ## everything: the whole suite, lint, scans, and part of it on 3.13
 	@exec scripts/test.sh
 
 unit: env-dev ## the fast part of the suite, in virtual time
@@ -31,7 +31,7 @@ simulate: env-dev ## play the whole balancer in virtual time, from 200 seeds
 e2e: env-dev ## the part with real servers and real sockets
 	@exec $(BIN)/python -m pytest -m e2e
 
-test-313: env-dev ## the unit part on Python 3.13, if there is one
+test-313: env-dev ## the unit tests of store, house and HTTP on Python 3.13, if there is one
 	@scripts/test-313.sh
 
 lint: env-dev ## style, types, async rules, layers

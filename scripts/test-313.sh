@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Run the unit part of the suite on Python 3.13 too, in an environment of its own, where that
-# Python is found (quart and quart-trio are other releases there).
+# Run what meets the outside on Python 3.13 too, in an environment of its own, where that Python is
+# found: quart and quart-trio are other releases there, and so are sqlite3 and ssl.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/python.sh
@@ -14,5 +14,6 @@ if ! python=$(find_version 3.13) || ! "$python" -c 'import ensurepip, venv' 2>/d
     exit 0
 fi
 scripts/env.sh dev .venv313 "$python"
-echo "==> Unit tests on $("$python" -V)"
-exec .venv313/bin/python -m pytest -m "not e2e and not simulation and not adversary" -q -p no:cacheprovider
+echo "==> Unit tests of the store, the house and HTTP on $("$python" -V)"
+exec .venv313/bin/python -m pytest -m "not e2e and not simulation and not adversary" -q \
+    -p no:cacheprovider tests/house tests/http tests/store
