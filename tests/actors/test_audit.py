@@ -344,6 +344,7 @@ async def test_deeds_are_never_counted_together(audit: AuditLog, store: FakeAudi
     assert store.events == [deed(1)] * 5
 
 
+@pytest.mark.simulation
 async def test_a_flood_of_a_hundred_thousand_failures_is_few_entries_and_all_are_counted(
     audit: AuditLog, store: FakeAuditStore
 ) -> None:
@@ -380,6 +381,7 @@ async def test_one_place_with_ever_new_failures_is_few_entries(
     assert many.detail == "Of many kinds, too many to tell them apart."
 
 
+@pytest.mark.simulation
 async def test_a_flood_from_one_address_does_not_hide_what_others_do(
     audit: AuditLog, store: FakeAuditStore
 ) -> None:

@@ -224,6 +224,7 @@ async def test_one_too_many_is_refused_until_another_leaves(feed: EventFeed) -> 
         assert feed.statistics().subscribers == MOST_SUBSCRIBERS
 
 
+@pytest.mark.simulation
 @pytest.mark.parametrize("first_seed", range(0, 400, 50))
 async def test_no_event_and_no_place_is_lost_however_subscribers_are_cancelled(
     first_seed: int,

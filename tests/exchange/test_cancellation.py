@@ -23,6 +23,8 @@ from tests.fakes.upstream import (
     sse_answer,
 )
 
+pytestmark = pytest.mark.simulation
+
 SEEDS_PER_TEST = 75
 ENDPOINTS = {"a": 1, "b": 2, "c": 1}
 CLIENTS = 12

@@ -13,6 +13,8 @@ from tests.fakes.house import Scene
 from tests.fakes.openai import chat, event, finish, says
 from tests.fakes.upstream import Answer
 
+pytestmark = pytest.mark.simulation
+
 MIB = 1024 * 1024
 READ_BYTES = 256 * 1024
 READS = 400

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes
 
+import pytest
 import structlog
 import trio
 from hypothesis import HealthCheck, example, given
@@ -28,6 +29,8 @@ from tests.fakes.house import NOW, PATHS, run_inline
 from tests.fakes.openai import chat, completion
 from tests.fakes.served import Served
 from tests.fakes.upstream import FakeUpstream, json_answer
+
+pytestmark = pytest.mark.simulation
 
 some = hypothesis_settings(
     max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]

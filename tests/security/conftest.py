@@ -12,7 +12,15 @@ import pytest
 from tests.conftest import run_in_virtual_time
 from tests.security.town import Town, settle_in, town_in
 
-SLOW = frozenset({"test_bombs.py", "test_injection.py", "test_matrix.py", "test_redos.py"})
+SLOW = frozenset(
+    {
+        "test_bombs.py",
+        "test_browser.py",
+        "test_injection.py",
+        "test_matrix.py",
+        "test_redos.py",
+    }
+)
 """Thousands of hostile inputs, which are tried once, on one Python."""
 
 
