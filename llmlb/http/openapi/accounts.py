@@ -260,6 +260,7 @@ ACCOUNTS: tuple[Route, ...] = (
         "show_setup",
         "The page on which the first administrator is made",
         Answer(200, "A form, for whoever has the link that was printed at the start.", (_HTML,)),
+        Answer(403, "The same page, with the reason why there is no form.", (_HTML,)),
         parameters=(Parameter("token", "As it stands in the link.", {"type": "string"}),),
         errors=(NotFound,),
     ),

@@ -121,7 +121,10 @@ def _operation(route: Route, method: str) -> JsonSchema:
         }
         for answer in route.answers
     }
-    return {**operation, "responses": {**responses, **refusals_of(route)}}
+    refusals = refusals_of(route)
+    for status in responses.keys() & refusals.keys():  # a page that says no is a page, too
+        refusals[status]["content"] |= responses[status]["content"]
+    return {**operation, "responses": {**responses, **refusals}}
 
 
 def _parameter(parameter: Parameter) -> JsonSchema:
