@@ -107,11 +107,13 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one request, as the endpoint counted them; None where it did not say."""
+    """Tokens, as the endpoint counted them; None where it did not say."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
     total_tokens: int | None = None
+    estimated: bool = False
+    """Nobody told the output: it is what came, as one token an event."""
 
     @property
     def total(self) -> int:
@@ -119,6 +121,26 @@ class Usage:
         if self.total_tokens is not None:
             return self.total_tokens
         return (self.input_tokens or 0) + (self.output_tokens or 0)
+
+    def __add__(self, other: Usage) -> Usage:
+        """Of two attempts together; what neither told stays unknown."""
+        if self == NOTHING_TOLD:
+            return other
+        if other == NOTHING_TOLD:
+            return self
+        return Usage(
+            _sum(self.input_tokens, other.input_tokens),
+            _sum(self.output_tokens, other.output_tokens),
+            self.total + other.total,
+            self.estimated or other.estimated,
+        )
+
+
+NOTHING_TOLD = Usage()
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return None if one is None and other is None else (one or 0) + (other or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +154,7 @@ class FinishedRequest:
     finished_at: datetime
     duration_ms: float
     time_to_first_token_ms: float | None = None
-    usage: Usage = Usage()
+    usage: Usage = NOTHING_TOLD
 
 
 @dataclass(frozen=True, slots=True)

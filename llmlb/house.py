@@ -35,6 +35,8 @@ from llmlb.events import (
 )
 from llmlb.memory import Memory, remembered_by
 from llmlb.name_tables import fallback_chain
+from llmlb.recent import RecentRequests
+from llmlb.records import RequestRecord
 from llmlb.settings import Settings
 from llmlb.store.health import Condition
 from llmlb.store.opening import Store
@@ -102,6 +104,7 @@ class House:
             clock=world.clock,
             on_broken=self.audit_broken,
         )
+        self.recent = RecentRequests()
         self.feed = EventFeed(self.registry.catalog.endpoints, now=world.now)
         self._fallbacks = dict(settings.model_fallbacks)
         self._draining = False
@@ -212,6 +215,10 @@ class House:
                         request.finished_at,
                     )
                 )
+
+    def answered(self, record: RequestRecord) -> None:
+        """A client's request has come to its end, whatever that was."""
+        self.recent.add(record)
 
     def response_made(self, response_id: str, endpoint: Endpoint, owner: str | None) -> None:
         """*endpoint* keeps a response or conversation that *owner* (the id of a key) may ask for.

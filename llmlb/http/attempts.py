@@ -23,6 +23,7 @@ from llmlb.http.trail import Trail
 from llmlb.http.upstream.client import INSTANCE_HEADER, UpstreamClient
 from llmlb.http.upstream.faults import UpstreamFault
 from llmlb.http.verdict import verdict_on
+from llmlb.records import Attempt
 from llmlb.settings import Settings
 from llmlb.types import Api, Endpoint
 
@@ -30,6 +31,8 @@ log = structlog.get_logger()
 
 _TO_ENDPOINT = ("content-type", "accept", "traceparent", "tracestate", INSTANCE_HEADER)
 """Of the client's headers, what every endpoint gets to see. Never a credential."""
+
+MOST_REASON_CHARS = 500
 
 _NO_INFERENCE = frozenset({Api.COUNT_TOKENS})
 """Says nothing of how fast an endpoint answers, and costs no tokens."""
@@ -69,8 +72,9 @@ class Attempts:
         failure: UpstreamFault | LbError | None = None
         try:
             await self._carried(relay, lease)
-        except EndpointRefusal:
+        except EndpointRefusal as refusal:
             lease.outcome = Outcome.REFUSED
+            failure = refusal
             raise
         except UpstreamFault as fault:
             self._fail(lease, fault)
@@ -82,13 +86,14 @@ class Attempts:
                 lease.outcome = Outcome.SUCCEEDED  # also if the client left the moment it had all
             trail.committed = relay.committed
             if trail.ticket is not None:
-                trail.ticket.spent(relay.tokens)
-            self._account(lease, request, relay, started_s)
+                trail.ticket.spent(relay.usage.total)
+            self._account(lease, request, relay, trail, started_s=started_s, failure=failure)
         if failure is None:
             return
         if relay.committed:
             lease.release()  # a client that does not read holds up no endpoint
-            await relay.end_with(as_error(failure))
+            trail.broken = as_error(failure)
+            await relay.end_with(trail.broken)
         raise failure
 
     def _fail(self, lease: Lease, fault: UpstreamFault) -> None:
@@ -161,13 +166,40 @@ class Attempts:
         await relay.run()
 
     def _account(
-        self, lease: Lease, request: InferenceRequest, relay: Relay, started_s: float
+        self,
+        lease: Lease,
+        request: InferenceRequest,
+        relay: Relay,
+        trail: Trail,
+        *,
+        started_s: float,
+        failure: UpstreamFault | LbError | None,
     ) -> None:
         """Tell what became of the attempt. Synchronous: it runs while being cancelled, too."""
-        if request.api in _NO_INFERENCE:
-            return
         first_s = relay.first_token_at_s
         ended_s = trio.current_time() if relay.delivered_at_s is None else relay.delivered_at_s
+        duration_ms = (ended_s - started_s - relay.client_s) * 1000
+        first_token_ms = None if first_s is None else (first_s - started_s) * 1000
+        usage = relay.usage
+        trail.usage += usage
+        status = failure.status if isinstance(failure, UpstreamFault) else None
+        if isinstance(failure, EndpointRefusal):
+            status = failure.http_status()
+        trail.tries.append(
+            Attempt(
+                lease.endpoint.id,
+                lease.endpoint.name,
+                lease.model,
+                (started_s - trail.began_s) * 1000,
+                duration_ms,
+                first_token_ms,
+                lease.outcome,
+                status,
+                None if failure is None else str(failure)[:MOST_REASON_CHARS],
+            )
+        )
+        if request.api in _NO_INFERENCE:
+            return
         self.house.finished(
             lease.endpoint,
             FinishedRequest(
@@ -176,9 +208,9 @@ class Attempts:
                 api=request.api,
                 outcome=lease.outcome,
                 finished_at=self.house.world.now(),
-                duration_ms=(ended_s - started_s - relay.client_s) * 1000,
-                time_to_first_token_ms=None if first_s is None else (first_s - started_s) * 1000,
-                usage=relay.usage,
+                duration_ms=duration_ms,
+                time_to_first_token_ms=first_token_ms,
+                usage=usage,
             ),
         )
 

@@ -117,3 +117,8 @@ class Nobody:
 
     def abort(self) -> None:
         """There is nothing to end."""
+
+
+def size_of(body: bytes | Form) -> int:
+    """How many bytes a request's body has; of a form, all its values together."""
+    return len(body) if isinstance(body, bytes) else body.size_bytes

@@ -23,10 +23,12 @@ from llmlb.http.access.gate import Gate, Knock
 from llmlb.http.access.limits import Limits
 from llmlb.http.access.models import may_use, refuse_model, refuse_second_model
 from llmlb.http.access.needs import CHOSEN, INFERENCE, Need
+from llmlb.http.account import Account
 from llmlb.http.attempts import Attempts, look_into
+from llmlb.http.counted import Counted
 from llmlb.http.cutoff import CutOff
 from llmlb.http.dialect import Dialect
-from llmlb.http.downstream import Asked, Downstream, Inbound, PeerGone
+from llmlb.http.downstream import Asked, Downstream, Inbound, PeerGone, size_of
 from llmlb.http.dressed import Dressed
 from llmlb.http.farewell import bid_farewell
 from llmlb.http.inference import InferenceRequest
@@ -91,7 +93,13 @@ class Exchange:
             await self._serve(api, inbound, client, trail, only)
 
         need = INFERENCE if only is None else CHOSEN
-        await self._answering(work, dialect_of(api), need, asked, downstream)
+        trail, sent = Trail(), Counted(downstream)
+        account = Account(self.house, api, asked, sent, trail)
+        try:
+            await self._answering(work, asked, sent, trail, dialect=dialect_of(api), need=need)
+            account.finished = True
+        finally:
+            account.close()
 
     async def serve_stored(self, response_id: str, asked: Asked, downstream: Downstream) -> None:
         """Answer a question about a response that an endpoint keeps. Raises like `serve`."""
@@ -109,18 +117,20 @@ class Exchange:
                 trail=trail,
             )
 
-        await self._answering(work, dialect_of(Api.RESPONSES), INFERENCE, asked, downstream)
+        dialect = dialect_of(Api.RESPONSES)
+        await self._answering(work, asked, downstream, Trail(), dialect=dialect, need=INFERENCE)
 
     async def _answering(
         self,
         work: Callable[[Inbound, KeptAlive, Trail], Awaitable[None]],
-        dialect: Dialect,
-        need: Need,
         asked: Asked,
         downstream: Downstream,
+        trail: Trail,
+        *,
+        dialect: Dialect,
+        need: Need,
     ) -> None:
         """Do *work* for whoever may have it done; what goes wrong becomes the answer."""
-        trail = Trail()
         own_path = asked.asked_path or asked.path
         downstream = Dressed(downstream, self.gate.policy, own_path, asked.headers.get("origin"))
         client = KeptAlive(downstream, (("x-request-id", asked.request_id),))
@@ -129,7 +139,9 @@ class Exchange:
             refuse_loops(asked.headers, self.instance_id)
             refuse_control_characters(asked.headers)
             with self._limits.enter(trail.caller.key) as trail.ticket:
-                await work(await asked.inbound(), client, trail)
+                inbound = await asked.inbound()
+                trail.request_bytes = size_of(inbound.body)
+                await work(inbound, client, trail)
         except LbError as error:
             refusal = error
         except PeerGone:
@@ -143,6 +155,7 @@ class Exchange:
             )
         else:
             return
+        trail.refusal = refusal
         await bid_farewell(refusal, dialect, asked.request_id, trail, client)
 
     async def _serve(
@@ -155,9 +168,10 @@ class Exchange:
     ) -> None:
         trail.ends_at_s = trio.current_time() + own_time_s(inbound.headers)
         request = read_request(api, inbound.path, inbound.body)
+        trail.model = trail.asked_model = request.model
+        trail.stream = request.stream
         refuse_model(trail.caller, request.model, self.house.registry.catalog)
         refuse_second_model(trail.caller, inbound.body)
-        trail.model = request.model
         trail.route = "" if api in _EVERYWHERE else inbound.path
         if not self.house.open:
             raise shutting_down()
@@ -282,9 +296,19 @@ class Exchange:
             raise shutting_down()
         # No await from here to the caller's `with`: a lease is held the moment it is given.
         if isinstance(result, Ready):
-            trail.waited_s += result.waited_s
+            trail.granted(result)
             return result.lease
-        trail.waited_s += trio.current_time() - asked_at_s
+        trail.turned_away(
+            result,
+            self.house.admission.view(
+                trail.model,
+                request.api,
+                excluding=trail.excluded,
+                tried=trail.tried,
+                only=trail.only,
+            ),
+            waited_s=trio.current_time() - asked_at_s,
+        )
         limited = isinstance(result, RateLimited) and trail.only_limited
         if trail.faults and not limited:  # if limited, one that was not tried may be free first
             raise trail.error()

@@ -101,20 +101,17 @@ class Relay:
 
     @property
     def usage(self) -> Usage:
-        """The tokens counted so far, as the endpoint told."""
-        return self._meter.usage if self.asked.stream else self._plain_usage
-
-    @property
-    def tokens(self) -> int:
-        """The tokens of the whole request; where nobody told, those that came, as one an event.
+        """The tokens counted so far: as the endpoint told, else those that came.
 
         A client that leaves before the end never gets to hear of its usage, but it has had it.
         """
-        told = self.usage
+        told = self._meter.usage if self.asked.stream else self._plain_usage
         if told.total and self.delivered_at_s is not None:
-            return told.total
+            return told
         # of a stream that was broken off some engines have told what went in, but no more
-        return (told.input_tokens or 0) + max(told.output_tokens or 0, self._events)
+        if self._events > (told.output_tokens or 0):
+            return Usage(told.input_tokens, self._events, estimated=True)
+        return told
 
     @property
     def _added_usage(self) -> bool:

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
 import trio
 
-from llmlb.accounting import Lease
+from llmlb.accounting import NOTHING_TOLD, Lease, Usage
+from llmlb.actors.admission import (
+    CapacityExceeded,
+    Closed,
+    ModelUnknown,
+    NoneCapable,
+    RateLimited,
+    Ready,
+    Refusal,
+    Timeout,
+)
 from llmlb.errors import (
     LbError,
     ModelNotFound,
@@ -25,10 +35,23 @@ from llmlb.http.access.limits import Ticket
 from llmlb.http.downstream import Headers
 from llmlb.http.upstream.faults import FaultKind, UpstreamFault
 from llmlb.http.ways import Way
+from llmlb.records import Attempt, Decision, View
 from llmlb.types import Endpoint, EndpointId
 
 _REQUEST_MAY_BE_POISON = frozenset({500})
 """Statuses that may be the request's doing. 429, 502, 503, 504 are the endpoint's own."""
+
+MOST_DECISIONS = 64
+"""Of one request, that are remembered: more endpoints than that are seldom tried."""
+
+_ANSWERS: Mapping[type[Refusal], str] = {
+    Timeout: "timeout",
+    CapacityExceeded: "line_full",
+    ModelUnknown: "model_unknown",
+    NoneCapable: "none_capable",
+    RateLimited: "rate_limited",
+    Closed: "closed",
+}
 
 _ROUTE_MISSING = frozenset({404, 405, 501})
 
@@ -41,6 +64,11 @@ class Trail:
     """Whoever asks."""
     ticket: Ticket | None = None
     """The place within the limits of the caller's key."""
+    began_s: float = field(default_factory=trio.current_time)
+    asked_model: str = ""
+    """As the client named it."""
+    stream: bool = False
+    request_bytes: int = 0
     model: str = ""
     """As it is asked for at present: the client's name, or a fallback's."""
     route: str = ""
@@ -68,6 +96,40 @@ class Trail:
     """What failed before anything reached the client, of this model."""
     leases: list[Lease] = field(default_factory=list)
     """What each of them failed under."""
+    decisions: list[Decision] = field(default_factory=list)
+    tries: list[Attempt] = field(default_factory=list)
+    """Those that were really made."""
+    usage: Usage = NOTHING_TOLD
+    """Of all of them together."""
+    refusal: LbError | None = None
+    """What the client was told instead of an answer."""
+    broken: LbError | None = None
+    """What ended the answer after it had begun."""
+
+    def granted(self, ready: Ready) -> None:
+        """Admission has given it a lease."""
+        self.waited_s += ready.waited_s
+        self._decided("granted", ready.view, ready.waited_s, ready.lease, ready.on_arrival)
+
+    def turned_away(self, refusal: Refusal, view: View, *, waited_s: float) -> None:
+        """Admission has given it none; *view* is what there was to choose from."""
+        self.waited_s += waited_s
+        self._decided(_ANSWERS[type(refusal)], view, waited_s)
+
+    def _decided(
+        self,
+        answer: str,
+        view: View,
+        waited_s: float,
+        lease: Lease | None = None,
+        on_arrival: View | None = None,
+    ) -> None:
+        if len(self.decisions) < MOST_DECISIONS:
+            given_to = None if lease is None else lease.endpoint.id
+            waited_ms, at_ms = waited_s * 1000, (trio.current_time() - self.began_s) * 1000
+            self.decisions.append(
+                Decision(self.model, at_ms, waited_ms, answer, given_to, view, on_arrival)
+            )
 
     def turn_to(self, way: Way) -> None:
         """Begin anew with another model."""

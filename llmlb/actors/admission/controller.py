@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from itertools import count
 from typing import assert_never
@@ -12,6 +12,7 @@ from typing import assert_never
 import trio
 
 from llmlb.accounting import Lease, Outcome
+from llmlb.actors.admission.candidates import Candidates
 from llmlb.actors.admission.circuits import CircuitChange
 from llmlb.actors.admission.face import AdmissionFace
 from llmlb.actors.admission.health import Choice, Health
@@ -31,11 +32,7 @@ from llmlb.actors.admission.messages import (
 from llmlb.actors.admission.results import (
     CapacityExceeded,
     Closed,
-    ModelUnknown,
-    NoneCapable,
-    RateLimited,
     Ready,
-    Refusal,
     Timeout,
 )
 from llmlb.actors.admission.retries import RetryBudget
@@ -44,16 +41,15 @@ from llmlb.actors.admission.statistics import AdmissionStatistics
 from llmlb.actors.admission.throughput import Throughput
 from llmlb.actors.mailbox import ActorGone
 from llmlb.catalog import Catalog
+from llmlb.records import View
 from llmlb.routing import (
     Accept,
     AcceptWithDelay,
     AdmissionDecision,
     Reject,
     Standings,
-    order,
-    retry_after_s,
 )
-from llmlb.types import Endpoint, EndpointId, Mode
+from llmlb.types import Api, Endpoint, EndpointId
 
 SMALLEST_GRADED_LIMIT = 5
 """Below this many places the steps of admission control would be fractions of a place."""
@@ -76,10 +72,10 @@ class AdmissionController(AdmissionFace):
         must not block.
         """
         super().__init__()
-        self._standings, self._clock = standings, clock
-        self._catalog = Catalog.of({})
+        self._clock = clock
         self._slots, self._line, self._throughput = Slots(), Line[WaitForReady](), Throughput()
         self._health = Health(rng or random.Random(), on_circuit)  # noqa: S311 - no secret # nosec B311
+        self._candidates = Candidates(self._slots, self._health, standings)
         self._retries, self._withheld = RetryBudget(), False
         self._out: dict[int, tuple[str, Endpoint]] = {}
         """The model that each live lease was granted for, and the endpoint as it was then."""
@@ -87,6 +83,10 @@ class AdmissionController(AdmissionFace):
         self._closed = False
         self._until_idle: list[WaitUntilIdle] = []
         self._timers: trio.Nursery
+
+    @property
+    def _catalog(self) -> Catalog:
+        return self._candidates.catalog
 
     def statistics(self) -> AdmissionStatistics:
         return AdmissionStatistics(
@@ -131,7 +131,7 @@ class AdmissionController(AdmissionFace):
 
     def _take_in(self, catalog: Catalog) -> None:
         self._health.take_in(self._catalog.endpoints, catalog.endpoints, self._clock())
-        self._catalog = catalog
+        self._candidates.catalog = catalog
         self._slots.retain(catalog.endpoints)
         self._throughput.retain(lambda model: bool(catalog.offering(model)), self._clock())
         for model in self._line.models():
@@ -156,8 +156,11 @@ class AdmissionController(AdmissionFace):
         if request.wanted and not request.patient:
             self._line.leave(request)
             request.reply.answer(Timeout())
-        elif request.wanted and request.arrival is None:
+            return
+        if request.wanted and request.arrival is None:
             self._judge_place(request)
+        if request.wanted:
+            request.on_arrival = self._view(request)
 
     def _judge_place(self, request: WaitForReady) -> None:
         """Whether *request* may keep its place, now that no slot was free."""
@@ -174,7 +177,11 @@ class AdmissionController(AdmissionFace):
                 self._tell_later(delay_ms / 1000, DelayOver(request.model))
             case Reject():
                 self._line.leave(request)
-                retry_s = self._retry_after_s(request)
+                retry_s = self._candidates.retry_after_s(
+                    request,
+                    waiters_ahead=self._line.waiting_for(request.model),
+                    completions_per_s=self._throughput.per_s(request.model, self._clock()),
+                )
                 request.reply.answer(CapacityExceeded(waiters, retry_s))
             case _:
                 assert_never(decision)
@@ -195,8 +202,8 @@ class AdmissionController(AdmissionFace):
         for waiter in self._line.queue(model):
             if not waiter.wanted or (blocked and waiter.only is None):
                 continue
-            choice = self._choice(waiter, now_s)
-            refusal = self._refusal(waiter, choice)
+            choice = self._candidates.choice(waiter, now_s)
+            refusal = self._candidates.refusal(waiter, choice, closed=self._closed)
             if refusal is not None:
                 waiter.reply.answer(refusal)
             elif blocked:
@@ -215,51 +222,17 @@ class AdmissionController(AdmissionFace):
             if any(e.id == endpoint_id for e in self._catalog.offering(model)):
                 self._serve(model, self._clock())
 
-    def _offering(self, request: WaitForReady) -> tuple[Endpoint, ...]:
-        """The endpoints that *request* is about."""
-        found = self._catalog.offering(request.model)
-        if request.only is None:
-            return found
-        return tuple(e for e in found if e.id == request.only)
-
-    def _choice(self, waiter: WaitForReady, now_s: float) -> Choice:
-        able = (e for e in self._offering(waiter) if e.id not in waiter.excluding)
-        return self._health.choice(able, waiter.tried, now_s)
-
-    def _refusal(self, waiter: WaitForReady, choice: Choice) -> Refusal | None:
-        """Why waiting would be in vain, if it would."""
-        if self._closed and waiter.arrival is None:
-            return Closed()
-        offering = self._offering(waiter)
-        if not offering:
-            return ModelUnknown()
-        if not choice.hopeful:
-            if choice.limited_s is not None:
-                return RateLimited(math.ceil(choice.limited_s))
-            enabled = [e for e in offering if e.mode is Mode.ENABLED]
-            interval_s = min((e.health_check_interval_s for e in enabled), default=60)
-            return NoneCapable(max(1, min(60, round(interval_s))))
-        return None
-
     def _grant(self, waiter: WaitForReady, choice: Choice, now_s: float) -> bool:
         """Give *waiter* a lease on the best endpoint that has room, if there is one."""
-        own_ids = self._catalog.reach(waiter.model).own_ids
-        best_first = order(
-            filter(self._slots.has_room, choice.endpoints),
-            own_id=lambda e: own_ids[e.id],
-            api=waiter.api,
-            standings=self._standings,
-            in_flight=self._slots.in_flight,
-            last_turn=self._slots.last_turn,
-            now_s=now_s,
-        )
+        best_first = self._candidates.best_first(waiter, choice, now_s)
         if not best_first:
             return False
         best = best_first[0]
-        if choice.failing_open:
-            best = min(best_first, key=self._least_burdened)
-        lease = Lease(next(self._serials), best, own_ids[best.id], waiter.place, self)
-        if waiter.reply.answer(Ready(lease, now_s - waiter.joined_at_s)):
+        own_id = self._catalog.own_id(best, waiter.model)
+        lease = Lease(next(self._serials), best, own_id, waiter.place, self)
+        view = self._candidates.view(waiter, choice, best_first, now_s)
+        ready = Ready(lease, now_s - waiter.joined_at_s, view, waiter.on_arrival)
+        if waiter.reply.answer(ready):
             self._slots.take(lease.serial, best.id)
             self._health.circuits.granted(lease.serial, best.id, now_s)
             self._out[lease.serial] = waiter.model, best
@@ -267,10 +240,23 @@ class AdmissionController(AdmissionFace):
                 self._retries.take(lease.serial)
         return True
 
-    def _least_burdened(self, endpoint: Endpoint) -> tuple[int, float]:
-        """Of endpoints that all fail, none is known to be fast: they are all tried evenly."""
-        in_flight = self._slots.in_flight.get(endpoint.id, 0)
-        return in_flight, self._health.circuits.opens_until_s(endpoint.id)
+    def view(
+        self,
+        model: str,
+        api: Api,
+        *,
+        excluding: AbstractSet[EndpointId] = frozenset(),
+        tried: AbstractSet[EndpointId] = frozenset(),
+        only: EndpointId | None = None,
+    ) -> View:
+        """What a request would have to choose from now."""
+        return self._view(WaitForReady(model, api, 0, excluding, only=only, tried=tried))
+
+    def _view(self, request: WaitForReady) -> View:
+        now_s = self._clock()
+        choice = self._candidates.choice(request, now_s)
+        best_first = self._candidates.best_first(request, choice, now_s)
+        return self._candidates.view(request, choice, best_first, now_s)
 
     # -- leases coming back
 
@@ -301,17 +287,3 @@ class AdmissionController(AdmissionFace):
                 self._tell_later(pause_s, PauseOver(endpoint.id))
         self._serve_those_for(endpoint.id)
         self._serve_withheld()
-
-    def _retry_after_s(self, request: WaitForReady) -> int:
-        now_s, model = self._clock(), request.model
-        own_ids = self._catalog.reach(model).own_ids
-        standings = [
-            s
-            for e in self._offering(request)
-            if (s := self._standings.standing(e.id, own_ids[e.id], request.api)) is not None
-        ]
-        return retry_after_s(
-            waiters_ahead=self._line.waiting_for(model),
-            completions_per_s=self._throughput.per_s(model, now_s),
-            latency_ms=min((s.latency_ms for s in standings), default=None),
-        )

@@ -10,6 +10,7 @@ from llmlb.accounting import Outcome, Verdict
 from llmlb.actors.admission.results import WaitResult
 from llmlb.actors.mailbox import Ask
 from llmlb.catalog import Catalog
+from llmlb.records import View
 from llmlb.routing import AdmissionDecision
 from llmlb.types import Api, EndpointId
 
@@ -37,6 +38,7 @@ class WaitForReady(Ask[WaitResult]):
     place: int = -1
     joined_at_s: float = 0.0
     not_before_s: float = 0.0
+    on_arrival: View | None = None
 
     @property
     def wanted(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from llmlb.accounting import Lease
+from llmlb.records import NOTHING_SEEN, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +15,10 @@ class Ready:
     lease: Lease
     waited_s: float = 0.0
     """Time in line; 0 if a slot was free."""
+    view: View = NOTHING_SEEN
+    """What there was to choose from."""
+    on_arrival: View | None = None
+    """The same as it was when the request had to go into the line."""
 
 
 @dataclass(frozen=True, slots=True)
