@@ -10,6 +10,7 @@ import click
 
 from llmlb import __version__
 from llmlb.commands.audit import audit
+from llmlb.commands.explain import explain
 from llmlb.commands.secrets import secrets
 from llmlb.errors import StartupError
 from llmlb.settings import load_settings
@@ -22,6 +23,7 @@ def main() -> None:
 
 
 main.add_command(audit)
+main.add_command(explain)
 main.add_command(secrets)
 
 

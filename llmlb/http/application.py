@@ -38,6 +38,7 @@ from llmlb.http.manage.endpoints import management
 from llmlb.http.manage.events import event_stream
 from llmlb.http.manage.keys import keys
 from llmlb.http.manage.later import not_built_yet
+from llmlb.http.manage.requests import decisions
 from llmlb.http.manage.setup import setup
 from llmlb.http.manage.users import people
 from llmlb.http.openai.routes import inference
@@ -298,6 +299,8 @@ def create_app(
         app.register_blueprint(events, url_prefix=prefix, name=f"management_{prefix[1:]}_events")
         audit = audit_log(lambda: app.house)
         app.register_blueprint(audit, url_prefix=prefix, name=f"management_{prefix[1:]}_audit")
+        reasons = decisions(lambda: app.house)
+        app.register_blueprint(reasons, url_prefix=prefix, name=f"management_{prefix[1:]}_requests")
         app.register_blueprint(not_built_yet(), url_prefix=prefix, name=f"later_{prefix[1:]}")
     refuse_undeclared(app.url_map)
     return app

@@ -52,6 +52,7 @@ POST   /endpoints/<endpoint_id>/enable              admin endpoints.manage
 POST   /endpoints/<endpoint_id>/drain               admin endpoints.manage
 POST   /endpoints/<endpoint_id>/disable             admin endpoints.manage
 POST   /endpoints/<endpoint_id>/chat/completions    viewer core
+GET    /requests/<request_id>/decision              viewer endpoints.read
 GET    /dashboard/events                            viewer
 GET    /dashboard/audit-logs                        admin
 GET    /dashboard/audit-logs/stats                  admin

@@ -97,6 +97,7 @@ _MANAGEMENT: Mapping[str, Need] = {
     f"POST {_ONE}/drain": _admin_or(_P.ENDPOINTS_MANAGE),
     f"POST {_ONE}/disable": _admin_or(_P.ENDPOINTS_MANAGE),
     f"POST {_ONE}/chat/completions": CHOSEN,
+    "GET /requests/<request_id>/decision": _anybody_or(_P.ENDPOINTS_READ),
     "GET /dashboard/events": ANYBODY,
     "GET /dashboard/audit-logs": ADMIN,
     "GET /dashboard/audit-logs/stats": ADMIN,

@@ -21,6 +21,7 @@ from llmlb.http.openapi.kept import KEPT
 from llmlb.http.openapi.management import MANAGEMENT, PROCESS
 from llmlb.http.openapi.media import MEDIA
 from llmlb.http.openapi.refusals import ANTHROPIC_ERROR_SCHEMA, ERROR_SCHEMA, refusals_of
+from llmlb.http.openapi.requests import REQUESTS
 from llmlb.http.openapi.route import Content, JsonSchema, Parameter, Route
 from llmlb.http.openapi.security import SCHEMES, security_of, who_may
 
@@ -33,6 +34,7 @@ ROUTES: tuple[Route, ...] = (
     *ACCOUNTS,
     CHOSEN,
     *EVENTS,
+    *REQUESTS,
     *AUDIT,
     *PROCESS,
 )
