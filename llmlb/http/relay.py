@@ -92,7 +92,7 @@ class Relay:
     _scanner: EventScanner = field(init=False)
     _plain_usage: Usage = field(default_factory=Usage, init=False)
     _events: int = field(default=0, init=False)
-    """How many have gone to the client."""
+    """How many have come since the answer began: about as many tokens, if nobody tells."""
 
     def __post_init__(self) -> None:
         dialect = self.asked.dialect
@@ -240,7 +240,7 @@ class Relay:
         withheld = bytearray()
         chunks = response.chunks()
         async for chunk in chunks:
-            ready = _visible(scanner.feed(chunk), meter, translator, hide_usage=self._added_usage)
+            ready = self._visible(scanner.feed(chunk), translator)
             if not self.committed:
                 if meter.error is not None or (meter.done and not meter.begun):
                     break
@@ -251,7 +251,6 @@ class Relay:
                 withheld.clear()
                 await self._begin(response)
             if ready:
-                self._events += ready.count(b"data:")
                 await self._send(ready)
             if meter.done or meter.error is not None:
                 break
@@ -269,6 +268,24 @@ class Relay:
         if meter.done:
             self._budget.deadline = math.inf
             await _drain(chunks)
+
+    def _visible(self, pieces: Iterable[Piece], translator: Translator | None) -> bytes:
+        """What of *pieces* is for the client, translated; all of them go through the meter.
+
+        Raises UpstreamFault for what cannot be translated.
+        """
+        meter, shown = self._meter, []
+        for piece in pieces:
+            usage_alone = meter.see(piece)
+            if meter.error is not None:
+                break  # ours takes its place, and what comes after it is of no use
+            if meter.begun and not (meter.done or usage_alone):
+                self._events += b"data:" in piece.raw
+            if not (usage_alone and self._added_usage):
+                shown.append(piece.raw if translator is None else translator.feed(piece.raw))
+            if meter.done:
+                break  # whatever follows, the stream has ended
+        return b"".join(shown)
 
     def _refuse_half_a_stream(self) -> None:
         """Raise UpstreamFault unless the stream that has ended was a whole one."""
@@ -307,25 +324,6 @@ def as_error(fault: UpstreamFault | LbError) -> LbError:
     if fault.kind is FaultKind.TIMEOUT:
         return UpstreamTimeout(str(fault))
     return UpstreamError(str(fault))
-
-
-def _visible(
-    pieces: Iterable[Piece], meter: Meter, translator: Translator | None, *, hide_usage: bool
-) -> bytes:
-    """What of *pieces* is for the client, translated; all of them go through the meter.
-
-    Raises UpstreamFault for what cannot be translated.
-    """
-    shown = []
-    for piece in pieces:
-        usage_alone = meter.see(piece)
-        if meter.error is not None:
-            break  # ours takes its place, and what comes after it is of no use
-        if not (usage_alone and hide_usage):
-            shown.append(piece.raw if translator is None else translator.feed(piece.raw))
-        if meter.done:
-            break  # whatever follows, the stream has ended
-    return b"".join(shown)
 
 
 async def _drain(chunks: AsyncIterator[bytes]) -> None:

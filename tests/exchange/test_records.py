@@ -88,6 +88,7 @@ async def test_a_stream_without_usage_is_estimated_and_says_so(scene: Scene) -> 
     assert (kept.status, kept.outcome) == (200, Outcome.FAILED)
     assert kept.error_code == "upstream_error", "though its status was good"
     assert kept.attempts[0].reason == "The answer was cut short."
+    await scene.settle()
     assert scene.totals("a").total_tokens == kept.usage.total, "the same figure everywhere"
 
 

@@ -30,6 +30,8 @@ from tests.fakes.served import Served
 from tests.fakes.upstream import FakeUpstream
 from tests.fakes.wire import Client
 
+pytestmark = pytest.mark.adversary
+
 WITHIN_S = 0.05
 LEAVES_AFTER_S = 3.0
 FILLER = "x" * 300_000

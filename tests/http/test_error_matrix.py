@@ -23,6 +23,8 @@ from tests.fakes.openai import completion
 from tests.fakes.served import Served
 from tests.fakes.upstream import Answer, SeenCall, hangs, json_answer, refused
 
+pytestmark = pytest.mark.adversary
+
 MESSAGES = {"messages": [{"role": "user", "content": "Hi"}]}
 
 

@@ -20,6 +20,8 @@ from tests.fakes.openai import chat, finish, says
 from tests.fakes.upstream import json_answer, sse_answer
 from tests.security.town import STRANGER, Town
 
+pytestmark = pytest.mark.adversary
+
 Headers = dict[str, str]
 
 

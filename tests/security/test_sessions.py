@@ -35,6 +35,8 @@ from tests.security.town import (
     value_in,
 )
 
+pytestmark = pytest.mark.adversary
+
 Claims = dict[str, Any]
 
 

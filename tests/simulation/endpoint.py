@@ -205,11 +205,13 @@ class SimEndpoint:
             await self._work(1 / self.make.decode_tps)
             if side.closed_at is not None:
                 return False
+            call.n_events += 1
             await side.send(_chunked(says(token)))
         if lie is Lie.STALL:
             await side.request()  # returns when the client has closed
         if lie is not None:
             return False
+        call.n_events += 1
         await side.send(_chunked(finish()))
         if usage is not None:
             self._tells(call, usage)

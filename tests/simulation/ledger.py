@@ -55,6 +55,8 @@ class Call:
     ended: bool = False
     told: Usage | None = None
     """The usage that it has told, if it did."""
+    n_events: int = 0
+    """So many that say something it has sent: what is counted if it does not tell."""
 
     @property
     def open(self) -> bool:
@@ -163,6 +165,7 @@ class Ledger:
             sums.perhaps += last and not account.stayed
             name = grant.lease.endpoint.name
             tokens = [c.told.total for c in told if c.endpoint == name and c.told is not None]
-            sums.most_tokens += sum(tokens)
+            events = sum(c.n_events for c in told if c.endpoint == name)
+            sums.most_tokens += max(sum(tokens), events)
             if last and account.whole and account.stayed:
                 sums.sure_tokens += sum(tokens[-1:])

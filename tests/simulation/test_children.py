@@ -11,6 +11,8 @@ import pytest
 from tests.simulation.children import ROOT, ChildDied, Verdict, verdicts, written
 from tests.simulation.run import Result
 
+pytestmark = pytest.mark.simulation
+
 GOOD = Result(7, 0.05, "abc", 100, 250.0, 20, 15, None, ())
 BAD = replace(GOOD, failure="line_is_bounded: 4 wait, of 3 at most.", last=("one", "two"))
 

@@ -9,6 +9,8 @@ import pytest
 
 from tests.store import crashing
 
+pytestmark = pytest.mark.simulation
+
 
 def crash() -> None:
     raise crashing.Crash
