@@ -88,7 +88,7 @@ class MissingField(InvalidRequest):
 
 
 class UnsupportedCapability(InvalidRequest):
-    """The model cannot do what is asked of it."""
+    """The model, or the endpoint, cannot do what is asked of it."""
 
     _code = "unsupported_capability"
 
@@ -276,8 +276,14 @@ class NoCapableEndpoints(LbError):
     status, _type, _code = 503, "service_unavailable", "no_capable_endpoints"
 
 
+class EndpointOffline(LbError):
+    """The endpoint that is asked about something is offline."""
+
+    status, _type, _code = 503, "service_unavailable", "endpoint_offline"
+
+
 class Overloaded(LbError):
-    """Too many bytes of request bodies are held at once, or too many streams of events."""
+    """Too many bytes of request bodies are held at once, or too many streams."""
 
     status, _type, _code = 503, "service_unavailable", "overloaded"
 

@@ -51,6 +51,8 @@ def _origin(text: str) -> str:
     return f"{url.scheme}://{url.netloc}"
 
 
+LogLevel = Literal["debug", "info", "warning", "error"]
+
 Networks = Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(_networks)]
 
 
@@ -92,9 +94,9 @@ class Settings(BaseSettings):
     trusted_proxies: Networks = Field(())
     """Whose word on clients' addresses is believed."""
 
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], BeforeValidator(_in_lower_case)
-    ] = "info"
+    log_level: Annotated[LogLevel, BeforeValidator(_in_lower_case)] = "info"
+    log_file: Path | None = Field(None)
+    """The log goes there, too, in JSON lines."""
 
     queue_max: int = Field(100, ge=0, le=100_000)
     queue_timeout_s: float = Field(
@@ -165,6 +167,11 @@ class Settings(BaseSettings):
                 f"{variable}={path} lies in a home directory that is not known: "
                 "give the whole path."
             ) from None
+
+    @property
+    def log_path(self) -> Path | None:
+        """The log file, if there is to be one. Raises StartupError."""
+        return None if self.log_file is None else self._expanded(self.log_file, "LLMLB_LOG_FILE")
 
     @property
     def spool_path(self) -> Path:

@@ -50,6 +50,7 @@ TABLE = {
     "UpstreamError": (502, "upstream_error", "upstream_error"),
     "UpstreamUnreachable": (502, "upstream_error", "upstream_unreachable"),
     "NoCapableEndpoints": (503, "service_unavailable", "no_capable_endpoints"),
+    "EndpointOffline": (503, "service_unavailable", "endpoint_offline"),
     "Overloaded": (503, "service_unavailable", "overloaded"),
     "ResponseStateUnavailable": (503, "service_unavailable", "response_state_unavailable"),
     "ShuttingDown": (503, "service_unavailable", "shutting_down"),

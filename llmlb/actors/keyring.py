@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, assert_never
 
 import structlog
 import trio
+from structlog.contextvars import get_contextvars
 
 from llmlb.accounts import Accounts, Row, Step
 from llmlb.actors.mailbox import ActorGone, Ask, Mailbox
@@ -37,6 +38,8 @@ class AccountStore(Protocol):
 @dataclass(slots=True, eq=False)
 class Change(Ask[Any]):
     rule: Rule[Any]
+    logged: Mapping[str, Any] = field(default_factory=get_contextvars)
+    """What log entries about it have in common with those of whoever asks: the request's id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +143,11 @@ class KeyRing:
     def _finish(self, written: Written) -> None:
         step, reply = written.step, written.change.reply
         if written.error is not None:
-            log.warning("a change of accounts was not saved", reason=str(written.error))
+            log.warning(
+                "a change of accounts was not saved",
+                reason=str(written.error),
+                **written.change.logged,
+            )
             reply.refuse(written.error)
             return
         self._accounts = self._accounts.with_changes(put=step.put, drop=step.drop)

@@ -30,14 +30,16 @@ from llmlb.http.exchange import Exchange
 from llmlb.http.hooks import install_hooks
 from llmlb.http.intake.reception import Reception
 from llmlb.http.intake.spool import Spool
-from llmlb.http.logs import configure_logging
+from llmlb.http.logs import Logs
 from llmlb.http.manage.audit import audit_log
 from llmlb.http.manage.auth import authentication
 from llmlb.http.manage.chat import chosen_endpoint
+from llmlb.http.manage.endpoint_logs import endpoint_logs
 from llmlb.http.manage.endpoints import management
 from llmlb.http.manage.events import event_stream
 from llmlb.http.manage.keys import keys
 from llmlb.http.manage.later import not_built_yet
+from llmlb.http.manage.logs import logs_routes
 from llmlb.http.manage.requests import decisions
 from llmlb.http.manage.setup import setup
 from llmlb.http.manage.users import people
@@ -97,6 +99,7 @@ class LlmlbApp(QuartTrio):
         self._surveyor: Surveyor | None = None
         self._reception: Reception | None = None
         self.response_policy = ResponsePolicy()
+        self.logs = Logs()
         self.listener: Listener | None = None
         """Where it is reached, if whoever serves it says so before it starts."""
         self.asked_at_s = -math.inf
@@ -168,9 +171,11 @@ class LlmlbApp(QuartTrio):
             self._exchange.cut_off.now()
         if self._house is not None:
             self._house.end_events()
+        self.logs.tail.end()
 
     async def close(self) -> None:
         """Stop everything, having written what is to be written. The caller bounds the time."""
+        self.logs.tail.end()
         if self._house is not None:
             self._house.close()
             await self._ended.wait()
@@ -193,7 +198,7 @@ class LlmlbApp(QuartTrio):
 
     async def _live(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         settings = self._given_settings or load_settings()
-        configure_logging(settings.log_level)
+        self.logs.begin(settings)
         self.response_policy = ResponsePolicy.of(settings)
         self.config["MAX_CONTENT_LENGTH"] = None  # judged where bodies come in
         self.config["BODY_TIMEOUT"] = settings.body_timeout_s
@@ -233,6 +238,7 @@ class LlmlbApp(QuartTrio):
                 world=self._world,
                 drop_connections=lambda gone: self.nursery.start_soon(client.forget, gone),
             )
+            self.logs.redactor.catalog = lambda: house.registry.catalog
             images = HttpxUpstreamClient(
                 instance_id=self.instance_id,
                 connect_timeout_s=settings.connect_timeout_s,
@@ -290,6 +296,11 @@ def create_app(
             ("auth", authentication(lambda: app.house, lambda: app.doors)),
             ("people", people(lambda: app.house, lambda: app.doors)),
             ("keys", keys(lambda: app.house)),
+            ("logs", logs_routes(lambda: app.logs, lambda: app.response_policy)),
+            (
+                "endpoint_logs",
+                endpoint_logs(lambda: app.house, lambda: app.exchange.client, app.logs.redactor),
+            ),
         ):
             name = f"management_{prefix[1:]}_{named}"
             app.register_blueprint(routes, url_prefix=prefix, name=name)

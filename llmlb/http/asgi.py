@@ -20,13 +20,14 @@ from quart import Response
 from quart.wrappers import Request
 from quart_trio.asgi import TrioASGIHTTPConnection, TrioASGILifespan
 from quart_trio.wrappers import TrioRequest
+from structlog.contextvars import bound_contextvars
 
 from llmlb.errors import LbError, RequestTimedOut
 from llmlb.http.downstream import Downstream, Head, PeerGone
-from llmlb.http.inbound import headers_of
+from llmlb.http.inbound import REQUEST_ID, headers_of
 from llmlb.http.intake.pace import Pace
 from llmlb.http.intake.reception import Intake
-from llmlb.http.policy import has_two_lengths
+from llmlb.http.policy import has_two_lengths, request_id_of
 from llmlb.http.request_body import RequestBody
 
 if TYPE_CHECKING:
@@ -106,7 +107,9 @@ class HttpConnection(TrioASGIHTTPConnection):
     app: LlmlbApp
 
     def __init__(self, app: LlmlbApp, scope: HTTPScope) -> None:
-        super().__init__(app, _readable(scope))
+        headers = [v for name, v in scope["headers"] if name.lower() == b"x-request-id"]
+        self._request_id = request_id_of({"x-request-id": b", ".join(headers).decode("latin-1")})
+        super().__init__(app, _readable(scope, self._request_id))
         self._intake: Intake | None = None
         self._downstream: AsgiDownstream | None = None
         self._body_ended = trio.Event()
@@ -123,7 +126,9 @@ class HttpConnection(TrioASGIHTTPConnection):
 
         self.app.asked_at_s = trio.current_time()
         try:
-            await super().__call__(receive, send_last_after_body)
+            # For both of its tasks: what is logged of the body tells of the request, too.
+            with bound_contextvars(request_id=self._request_id):
+                await super().__call__(receive, send_last_after_body)
         finally:
             self._give_back()
 
@@ -222,8 +227,10 @@ class HttpConnection(TrioASGIHTTPConnection):
         nursery.cancel_scope.cancel()
 
 
-def _readable(scope: HTTPScope) -> HTTPScope:
+def _readable(scope: HTTPScope, request_id: str) -> HTTPScope:
     """*scope* with a target that Quart does not break off at, whatever the client has sent.
+
+    And with the id of the request, which is known by then.
 
     A path always begins with a slash here, also for the forms `*` and `http://host/path`, and
     the query is ASCII.
@@ -234,7 +241,8 @@ def _readable(scope: HTTPScope) -> HTTPScope:
             path = urlsplit(path).path
         path = "/" + path.removeprefix("/")
     query = quote_from_bytes(scope["query_string"], safe=_ASCII)
-    return cast("HTTPScope", {**scope, "path": path, "query_string": query.encode()})
+    ours = {"path": path, "query_string": query.encode(), REQUEST_ID: request_id}
+    return cast("HTTPScope", {**scope, **ours})
 
 
 class Lifespan(TrioASGILifespan):
@@ -258,8 +266,10 @@ class Lifespan(TrioASGILifespan):
             crash = error
             self.app.crash = leaves[0]
             log.critical("an actor died, so the balancer stops", exc_info=error)
+        finally:
+            self.app.logs.end()
         if crash is not None:
-            text = f"an actor died: {self.app.crash!r}"
+            text = self.app.logs.redactor.text(f"an actor died: {self.app.crash!r}")
             await send(cast("Any", {"type": "lifespan.shutdown.failed", "message": text}))
             raise crash
 

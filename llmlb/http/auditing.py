@@ -45,6 +45,7 @@ ACTIONS: Mapping[str, tuple[str, str | None]] = MappingProxyType(
         "POST /endpoints/<endpoint_id>/drain": ("endpoint.drain", _ENDPOINT),
         "POST /endpoints/<endpoint_id>/disable": ("endpoint.disable", _ENDPOINT),
         "POST /dashboard/audit-logs/verify": ("audit.verify", None),
+        "PUT /system/logging": ("logging.edit", None),
     }
 )
 """By method and rule, without the prefix: what is done, and to what kind of object."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import structlog
 import trio
+from structlog.contextvars import bound_contextvars
 
 from llmlb.accounting import Lease
 from llmlb.actors.admission import ModelUnknown, NoneCapable, RateLimited, Ready
@@ -95,11 +96,12 @@ class Exchange:
         need = INFERENCE if only is None else CHOSEN
         trail, sent = Trail(), Counted(downstream)
         account = Account(self.house, api, asked, sent, trail)
-        try:
-            await self._answering(work, asked, sent, trail, dialect=dialect_of(api), need=need)
-            account.finished = True
-        finally:
-            account.close()
+        with bound_contextvars(request_id=asked.request_id):
+            try:
+                await self._answering(work, asked, sent, trail, dialect=dialect_of(api), need=need)
+                account.finished = True
+            finally:
+                account.close()
 
     async def serve_stored(self, response_id: str, asked: Asked, downstream: Downstream) -> None:
         """Answer a question about a response that an endpoint keeps. Raises like `serve`."""
@@ -118,7 +120,8 @@ class Exchange:
             )
 
         dialect = dialect_of(Api.RESPONSES)
-        await self._answering(work, asked, downstream, Trail(), dialect=dialect, need=INFERENCE)
+        with bound_contextvars(request_id=asked.request_id):
+            await self._answering(work, asked, downstream, Trail(), dialect=dialect, need=INFERENCE)
 
     async def _answering(
         self,
@@ -149,7 +152,7 @@ class Exchange:
         except ActorGone:
             refusal = shutting_down()
         except Exception as error:  # a fault of ours is one client's 500, not the end of the server
-            log.exception("an exchange failed", request_id=asked.request_id, error=repr(error))
+            log.exception("an exchange failed", error=repr(error))
             refusal = InternalError(
                 f"Something went wrong inside the balancer (request id {asked.request_id})."
             )

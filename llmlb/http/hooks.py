@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import structlog
 from quart import Quart, Response, g, has_websocket_context, request, websocket
 from quart.typing import ResponseTypes
 from quart.wrappers import Request, Websocket
+from structlog.contextvars import bind_contextvars
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as NoSuchMethod
 
@@ -26,7 +28,7 @@ from llmlb.http.access.needs import PUBLIC, Need, need_of
 from llmlb.http.anthropic.errors import error_body as messages_error_body
 from llmlb.http.browser_hooks import PolicyNow, install_browser_hooks, preflight_answer
 from llmlb.http.downstream import Headers
-from llmlb.http.inbound import headers_of, whence_of
+from llmlb.http.inbound import REQUEST_ID, headers_of, whence_of
 from llmlb.http.policy import refuse_large_head, refuse_loops, refuse_two_lengths, request_id_of
 from llmlb.http.render import render_error
 from llmlb.http.response_policy import ResponsePolicy
@@ -53,8 +55,9 @@ def install_hooks(
     async def admit() -> Response | None:
         asked = _asked()
         headers = headers_of(asked)
-        g.request_id = request_id_of(headers)
-        scope = asked.scope
+        scope: Mapping[str, Any] = asked.scope
+        g.request_id = scope.get(REQUEST_ID) or request_id_of(headers)
+        bind_contextvars(request_id=g.request_id)
         refuse_large_head(scope["raw_path"] + b"?" + scope["query_string"], scope["headers"])
         refuse_two_lengths(headers)
         if (told := preflight_answer(asked, headers, policy())) is not None:
@@ -125,7 +128,7 @@ def _as_lb_error(error: Exception) -> LbError:
         return ShuttingDown("The balancer is shutting down; try again in a moment.")
     if isinstance(error, HTTPException) and (error.code or 500) < 500:
         return _in_our_words(error)
-    log.error("a request failed", request_id=g.request_id, exc_info=error)
+    log.error("a request failed", exc_info=error)
     return InternalError(f"Something went wrong inside the balancer (request id {g.request_id}).")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import signal
 import socket
@@ -18,7 +19,7 @@ from hypercorn.trio import serve as hypercorn_serve
 from llmlb.errors import StartupError
 from llmlb.http.application import CLOSING_LIMIT_S, LlmlbApp, create_app
 from llmlb.http.heap import give_back_large_blocks
-from llmlb.http.logs import configure_logging
+from llmlb.http.logs.logs import SERVER
 from llmlb.http.policy import is_loopback
 from llmlb.http.upstream.listener import Listener
 from llmlb.http.wire.connection import Limits
@@ -42,18 +43,18 @@ def run(settings: Settings) -> int:
     0: stopped as asked; 1: could not start (one sentence on standard error says why); 70: an
     actor died.
     """
-    configure_logging(settings.log_level)
     give_back_large_blocks()
     app = create_app(settings)
     try:
+        app.logs.begin(settings)
         listener = _bound(settings.host, settings.port)
         trio.run(_serve, app, settings, listener)
     except StartupError as error:
-        return _cannot_start(error)
+        return _cannot_start(app, error)
     except BaseExceptionGroup as group:
         # hypercorn wraps what ends it; what the app itself noted is more to the point.
         if app.startup_error is not None:
-            return _cannot_start(app.startup_error)
+            return _cannot_start(app, app.startup_error)
         if app.crash is not None:
             return EXIT_CRASHED
         if group.split(KeyboardInterrupt)[1] is None:
@@ -62,8 +63,8 @@ def run(settings: Settings) -> int:
     return EXIT_OK
 
 
-def _cannot_start(error: StartupError) -> int:
-    sys.stderr.write(f"llmlb cannot start: {error}\n")
+def _cannot_start(app: LlmlbApp, error: StartupError) -> int:
+    sys.stderr.write(f"llmlb cannot start: {app.logs.redactor.text(str(error))}\n")
     return EXIT_CANNOT_START
 
 
@@ -80,7 +81,7 @@ async def _serve(app: LlmlbApp, settings: Settings, listener: socket.socket) -> 
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]  # hypercorn closes it from here on
     config.accesslog = None
-    config.errorlog = "-" if settings.log_level == "debug" else None
+    config.errorlog = logging.getLogger(SERVER)
     config.graceful_timeout = GRACEFUL_S
     config.include_server_header = False
     config.startup_timeout = config.shutdown_timeout = 600

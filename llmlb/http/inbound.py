@@ -18,6 +18,9 @@ from llmlb.http.intake.whole import WaitingBody
 if TYPE_CHECKING:
     from werkzeug.local import LocalProxy
 
+REQUEST_ID = "llmlb.request_id"
+"""Of a scope: the request's id, where whoever takes in connections has given it one."""
+
 
 def asked_for(path: str) -> Asked:
     """The request at hand, as one of *path*; its body is still to be read."""

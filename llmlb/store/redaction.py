@@ -33,12 +33,13 @@ def _without_secrets(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _kept(name: str, value: object) -> object:
-    if value is not None and _is_secret(name):
+    if value is not None and is_secret_name(name):
         return HIDDEN
     if isinstance(value, str) and name.lower().endswith("url"):
         return _USER_OF_ADDRESS.sub(rf"\1{HIDDEN}@", value)
     return value
 
 
-def _is_secret(name: str) -> bool:
+def is_secret_name(name: str) -> bool:
+    """Whether what is called so is a secret, as `api_key`, `X-Auth-Token` or `password` is."""
     return _SECRET_NAME.search(name.lower().replace("-", "_")) is not None

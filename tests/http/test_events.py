@@ -24,7 +24,7 @@ from llmlb.events import (
     Told,
 )
 from llmlb.http.manage.event_json import NOT_KNOWN, EventIds
-from llmlb.http.manage.events import KEEP_ALIVE_EVERY_S, TAKING_LIMIT_S
+from llmlb.http.manage.following import KEEP_ALIVE_EVERY_S, TAKING_LIMIT_S
 from llmlb.types import EndpointId, Status
 from tests.fakes.asgi import Request
 from tests.fakes.house import NOW

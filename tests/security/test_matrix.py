@@ -53,6 +53,10 @@ POST   /endpoints/<endpoint_id>/drain               admin endpoints.manage
 POST   /endpoints/<endpoint_id>/disable             admin endpoints.manage
 POST   /endpoints/<endpoint_id>/chat/completions    viewer core
 GET    /requests/<request_id>/decision              viewer endpoints.read
+GET    /endpoints/<endpoint_id>/logs                admin logs.read
+GET    /dashboard/logs/lb                           admin logs.read
+GET    /system/logging                              admin
+PUT    /system/logging                              admin
 GET    /dashboard/events                            viewer
 GET    /dashboard/audit-logs                        admin
 GET    /dashboard/audit-logs/stats                  admin

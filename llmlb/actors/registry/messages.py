@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from structlog.contextvars import get_contextvars
 
 from llmlb.actors.mailbox import Ask
 from llmlb.catalog import Catalog
@@ -17,17 +20,21 @@ Change = Callable[[Endpoint], Endpoint]
 @dataclass(slots=True, eq=False)
 class Register(Ask[Endpoint]):
     endpoint: Endpoint
+    logged: Mapping[str, Any] = field(default_factory=get_contextvars)
+    """What log entries about it have in common with those of whoever asks: the request's id."""
 
 
 @dataclass(slots=True, eq=False)
 class Update(Ask[Endpoint]):
     endpoint_id: EndpointId
     change: Change
+    logged: Mapping[str, Any] = field(default_factory=get_contextvars)
 
 
 @dataclass(slots=True, eq=False)
 class Remove(Ask[None]):
     endpoint_id: EndpointId
+    logged: Mapping[str, Any] = field(default_factory=get_contextvars)
 
 
 @dataclass(slots=True, eq=False)

@@ -269,7 +269,9 @@ class EndpointRegistry:
         saving, writes.saving = writes.saving, frozenset()
         if error is not None:
             if mutation is not None:
-                log.warning("a change of endpoints was not saved", reason=str(error))
+                log.warning(
+                    "a change of endpoints was not saved", reason=str(error), **mutation.logged
+                )
                 mutation.reply.refuse(error)
             elif writes.save_refused(saving & self._endpoints.keys(), self._clock()):
                 log.warning("states of endpoints could not be saved", reason=str(error))

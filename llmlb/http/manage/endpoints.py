@@ -121,13 +121,13 @@ class _EndpointRoutes:
 
     async def show_endpoint(self, endpoint_id: str) -> Response:
         house = self._house()
-        endpoint = _known(house, endpoint_id)
+        endpoint = known_endpoint(house, endpoint_id)
         shown = endpoint_json(endpoint, Figures.of(house))
         return jsonify({**shown, "models": models_json(endpoint)})
 
     async def edit_endpoint(self, endpoint_id: str) -> Response:
         house = self._house()
-        endpoint = _known(house, endpoint_id)
+        endpoint = known_endpoint(house, endpoint_id)
         edit = await read_form(EndpointEdit, request)
         if "base_url" in edit.model_fields_set:
             self._refuse_ourselves(edit.base_url)
@@ -144,7 +144,7 @@ class _EndpointRoutes:
 
     async def delete_endpoint(self, endpoint_id: str) -> tuple[str, int]:
         house = self._house()
-        endpoint = _known(house, endpoint_id)
+        endpoint = known_endpoint(house, endpoint_id)
         _refuse_declared(endpoint)
         with asking():
             await house.registry.remove(endpoint.id)
@@ -152,16 +152,16 @@ class _EndpointRoutes:
         return "", 204
 
     async def list_models(self, endpoint_id: str) -> Response:
-        endpoint = _known(self._house(), endpoint_id)
+        endpoint = known_endpoint(self._house(), endpoint_id)
         return jsonify(endpoint_id=endpoint.id, models=models_json(endpoint))
 
     async def test_endpoint(self, endpoint_id: str) -> Response:
         house = self._house()
-        return jsonify(await check_now(house, _known(house, endpoint_id)))
+        return jsonify(await check_now(house, known_endpoint(house, endpoint_id)))
 
     async def sync_endpoint(self, endpoint_id: str) -> Response:
         house = self._house()
-        return jsonify(await sync_now(house, _known(house, endpoint_id)))
+        return jsonify(await sync_now(house, known_endpoint(house, endpoint_id)))
 
     # -- run-time state, of declared endpoints too: llmlb.toml says what an endpoint is, not
     # whether it is wanted today
@@ -177,13 +177,13 @@ class _EndpointRoutes:
 
     async def _set_mode(self, endpoint_id: str, mode: Mode) -> JsonObject:
         house = self._house()
-        endpoint = _known(house, endpoint_id)
+        endpoint = known_endpoint(house, endpoint_id)
         with asking():
             changed = await house.registry.update(endpoint.id, lambda e: replace(e, mode=mode))
         return endpoint_json(changed, Figures.of(house))
 
 
-def _known(house: House, endpoint_id: str) -> Endpoint:
+def known_endpoint(house: House, endpoint_id: str) -> Endpoint:
     """The endpoint of that id, however its hexadecimal digits are written. Raises NotFound."""
     endpoint = house.registry.catalog.endpoints.get(EndpointId(endpoint_id.lower()))
     if endpoint is None:

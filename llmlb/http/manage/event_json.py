@@ -14,8 +14,6 @@ from llmlb.http.manage.endpoint_json import JsonObject, instant
 RETRY_MS = 3000
 """After so long a client comes back that has lost its stream."""
 
-KEEP_ALIVE = b": still there\n\n"
-
 NOT_KNOWN = -1
 """The place of no event: whoever goes on after it may have missed some."""
 

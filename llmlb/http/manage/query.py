@@ -28,8 +28,8 @@ class Page:
     def asked(cls, query: Mapping[str, str], *, default_size: int = PER_PAGE) -> Page:
         """The page that `page` and `per_page` ask for. Raises InvalidRequest."""
         return cls(
-            _whole(query, "page", default=1, most=LAST_PAGE),
-            _whole(query, "per_page", default=default_size, most=MOST_PER_PAGE),
+            whole(query, "page", default=1, most=LAST_PAGE),
+            whole(query, "per_page", default=default_size, most=MOST_PER_PAGE),
         )
 
     def of(self, items: Sequence[T]) -> Sequence[T]:
@@ -57,7 +57,8 @@ def flag(query: Mapping[str, str], name: str) -> bool:
     return _FLAGS[said]
 
 
-def _whole(query: Mapping[str, str], name: str, *, default: int, most: int) -> int:
+def whole(query: Mapping[str, str], name: str, *, default: int, most: int) -> int:
+    """The number that *name* is, from 1 to *most*. Raises InvalidRequest."""
     said = query.get(name)
     if said is None:
         return default

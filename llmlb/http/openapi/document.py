@@ -18,6 +18,7 @@ from llmlb.http.openapi.events import EVENTS
 from llmlb.http.openapi.headers import HEADERS
 from llmlb.http.openapi.inference import CHOSEN, INFERENCE, MODELS
 from llmlb.http.openapi.kept import KEPT
+from llmlb.http.openapi.logs import LOGS
 from llmlb.http.openapi.management import MANAGEMENT, PROCESS
 from llmlb.http.openapi.media import MEDIA
 from llmlb.http.openapi.refusals import ANTHROPIC_ERROR_SCHEMA, ERROR_SCHEMA, refusals_of
@@ -36,6 +37,7 @@ ROUTES: tuple[Route, ...] = (
     *EVENTS,
     *REQUESTS,
     *AUDIT,
+    *LOGS,
     *PROCESS,
 )
 

@@ -9,7 +9,7 @@ from typing import get_args
 from llmlb.actors.feed import KEPT_EVENTS
 from llmlb.errors import Overloaded
 from llmlb.events import Event
-from llmlb.http.manage.events import KEEP_ALIVE_EVERY_S
+from llmlb.http.manage.following import KEEP_ALIVE_EVERY_S
 from llmlb.http.openapi.management import operator
 from llmlb.http.openapi.route import Answer, Parameter, Route, event_stream
 

@@ -59,7 +59,7 @@ def operator(
         name=name,
         tag="Management",
         summary=summary,
-        parameters=(ENDPOINT_ID,) if one else more.pop("parameters", ()),
+        parameters=(*((ENDPOINT_ID,) if one else ()), *more.pop("parameters", ())),
         answers=answers,
         errors=(*errors, ShuttingDown, *((NotFound,) if one else ())),
         headers=OF_ALL,

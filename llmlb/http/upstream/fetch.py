@@ -31,6 +31,10 @@ class Fetched(NamedTuple):
     json: object
 
 
+class NoSuchRoute(ProbeFailed):
+    """The endpoint does not know what it was asked for, or not by this method."""
+
+
 class NoVerdict(ProbeFailed):
     """The answer broke off, or was a 5xx: what the endpoint would have said is not known."""
 
@@ -133,7 +137,8 @@ async def _refusal(response: UpstreamResponse, endpoint: Endpoint, path: str) ->
             if endpoint.api_key is not None or _has_own_authorization(endpoint)
             else "HTTP 401: the endpoint wants a key."
         )
-    kind = NoVerdict if status >= 500 else ProbeFailed
+    unknown = NoSuchRoute if status in (404, 405) else ProbeFailed
+    kind = NoVerdict if status >= 500 else unknown
     message = await _message(response, endpoint)
     return kind(f"HTTP {status}: {message}" if message else f"HTTP {status}.")
 

@@ -1,0 +1,110 @@
+"""What counts as a secret in a text, and what does not."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from llmlb.catalog import Catalog
+from llmlb.http.logs.redactor import Redactor, secrets_of
+from llmlb.settings import Settings
+from tests.fakes.upstream import make_endpoint
+
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.c2lnbmF0dXJl"  # pragma: allowlist secret
+
+SECRET = "Zq7" * 6
+"""In every text below, and in none that is shown."""
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"Authorization: Bearer {SECRET}", "Authorization: Bearer ***"),
+        (f"sent 'authorization': 'Basic {SECRET}'", "sent 'authorization': ***"),
+        (f"bearer {SECRET}, and more", "bearer ***, and more"),
+        (f'{{"api_key": "{SECRET}", "name": "desk"}}', '{"api_key": ***, "name": "desk"}'),
+        (f"{{'x-api-key': '{SECRET} {SECRET}'}}", "{'x-api-key': ***}"),
+        (rf"body={{\"password\": \"{SECRET}\"}}", r"body={\"password\": ***}"),
+        (f"password={SECRET}&x=1", "password=***&x=1"),
+        (f"/setup?token={SECRET}", "/setup?token=***"),
+        (f"Cookie: llmlb_jwt={SECRET}; a=b", "Cookie: ***; a=b"),
+        (f"set llmlb_csrf={SECRET}; Path=/", "set llmlb_csrf=***; Path=/"),
+        (f"LLMLB_SECRET_KEY={SECRET}", "LLMLB_SECRET_KEY=***"),
+        (f"postgres://me:{SECRET}@db/llmlb", "postgres://***@db/llmlb"),
+        (f"the key sk_{SECRET}{SECRET} is", "the key *** is"),
+        (f"the key sk-proj-{SECRET} is", "the key *** is"),
+        (f"inv_{SECRET}{SECRET}"[:28], "***"),
+        (f"{JWT[:-5]}{SECRET}", "***"),
+        (f"-----BEGIN RSA PRIVATE KEY-----\n{SECRET}\n-----END", "***-----END"),
+    ],
+)
+def test_what_looks_like_a_secret_is_hidden(text: str, shown: str) -> None:
+    assert Redactor().text(text) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The endpoint's answer did not end within 5 s.",
+        "max_tokens: 4096 is more than the model has",
+        "http://desk.lan:8000/v1/chat/completions?stream=true",
+        "task-force sketch risk-taking",
+        "HTTP 401: the endpoint refuses the key.",
+        "a password that was changed",
+    ],
+)
+def test_what_does_not_is_left_alone(text: str) -> None:
+    assert Redactor().text(text) == text
+
+
+def test_secrets_of_settings_and_endpoints_are_known_however_they_are_spelt() -> None:
+    redactor = Redactor()
+    redactor.learn(
+        secrets_of(
+            Settings(
+                admin_password=SecretStr('pass"wörd of mine'),
+                secret_key=SecretStr("first one, second one"),
+                database_url="postgres://me:third-one@db/x",
+            )
+        )
+    )
+    before = make_endpoint(api_key="key-of-before", extra_headers=(("x", "1"), ("y", "header one")))
+    now = make_endpoint(api_key="key-of-before-and-now")
+    for endpoint in (before, now):
+        redactor.catalog = lambda e=endpoint: Catalog.of({e.id: e})  # type: ignore[misc]
+        redactor.text("a request that may still be under way with it")
+
+    for text in (
+        'pass"wörd of mine', r"pass\"w\u00f6rd of mine", "pass%22w%C3%B6rd%20of%20mine",
+        "first one", "second one", "third-one", "header one", "header%20one",
+        "key-of-before", "key-of-before-and-now",
+    ):  # fmt: skip
+        assert redactor.text(f"<{text}>") == "<***>"
+    assert redactor.text("1 of 21") == "1 of 21", "a header's value that is none"
+
+
+ANYTHING = st.text(st.sampled_from("ab1_- \"'\\/:=@.;,&\n{}[]é"), max_size=30)
+
+
+@given(ANYTHING, ANYTHING, st.sampled_from(["sk_" + SECRET[:16] * 2, "known secret", JWT]))
+def test_a_secret_is_hidden_whatever_stands_around_it(before: str, after: str, secret: str) -> None:
+    redactor = Redactor()
+    redactor.learn(["known secret", "known"])
+    for text in (f"{before}{secret}{after}", repr(f"{before}\n{secret}{after}")):
+        assert secret not in redactor.text(text)
+        assert secret not in json.dumps(redactor.entry({"event": [{text: text}]})[0])
+
+
+@pytest.mark.parametrize(
+    "piece", ["token=", "://a", "bearer ", "secret:'", 'secret:"', "sk-", "eyJaaaaaaaa.", "secret "]
+)
+def test_no_text_takes_long_to_judge(piece: str) -> None:
+    text = piece * (16_000 // len(piece))
+    began = time.thread_time()
+    Redactor().text(text)
+    assert time.thread_time() - began < 0.5, "it is a hundredth of that"
