@@ -16,7 +16,7 @@ from tests.fakes.house import Scene, scene_in
 def _plain_log() -> Iterator[None]:
     """Faults are logged as text; drawn with all their frames they would take most of the time."""
     renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-    structlog.configure(processors=[renderer])
+    structlog.configure(processors=[structlog.contextvars.merge_contextvars, renderer])
     yield
     structlog.reset_defaults()
 

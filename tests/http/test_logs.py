@@ -11,6 +11,7 @@ import pytest
 import structlog
 
 from llmlb.http.logs import Logs
+from llmlb.http.logs.logs import SERVER
 from llmlb.settings import Settings
 
 
@@ -33,7 +34,8 @@ def screen(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> S
 
 
 @pytest.fixture
-def logs(screen: Screen) -> Iterator[Logs]:
+def logs(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> Iterator[Logs]:
+    monkeypatch.setattr(logging.getLogger(SERVER), "handlers", [])  # of hypercorn's own command
     logs = Logs()
     logs.begin(Settings(log_level="warning"))
     yield logs
@@ -73,7 +75,7 @@ def test_one_line_is_one_json_object_unless_people_read_it(screen: Screen, logs:
             "kind": "timeout",
             "level": "warning",
             "target": __name__,
-            "line": 64,
+            "line": 66,
         }
     assert "an endpoint failed" in line
 
@@ -138,7 +140,7 @@ def test_secrets_are_taken_out_of_fields_messages_and_faults(screen: Screen, log
 
 
 def test_what_others_log_has_the_same_looks_and_the_same_level(screen: Screen, logs: Logs) -> None:
-    foreign = logging.getLogger("hypercorn.error")
+    foreign = logging.getLogger(SERVER)
     with structlog.contextvars.bound_contextvars(request_id="req-7"):
         foreign.info("too quiet")
         foreign.warning("something of %s", SECRET)
@@ -166,7 +168,7 @@ def test_what_others_log_has_the_same_looks_and_the_same_level(screen: Screen, l
 
 def test_the_server_is_not_heard_twice(screen: Screen, logs: Logs) -> None:
     """Of a lifespan that failed, which is told already, and under a command that logs itself."""
-    server, handler = logging.getLogger("hypercorn.error"), logging.NullHandler()
+    server, handler = logging.getLogger(SERVER), logging.NullHandler()
     server.error("ASGI Framework Lifespan errored, shutting down.")
     server.addHandler(handler)
     server.error("as its own command logs")
