@@ -35,7 +35,7 @@ def test_every_entry_is_a_line_of_json_for_the_owner_alone(tmp_path: Path) -> No
         structlog.get_logger().debug("too quiet")
         structlog.get_logger().info("told", n=n, api_key="hush", odd="\ud800\u2028")
         logs.end()
-        assert logs.path is None
+        assert not logs.path
         structlog.get_logger().info("when it is closed")
 
     told = [json.loads(line) for line in lines(path)]

@@ -50,12 +50,15 @@ def test_the_newest_are_kept_and_the_rest_is_counted(
 async def test_a_follower_is_woken_from_any_thread_and_at_the_end(nursery: trio.Nursery) -> None:
     tail = LogTail()
     seen: list[int] = []
+    all_seen = trio.Event()
 
     async def follow() -> None:
         with tail.following():
             while not tail.ended:
                 await tail.wait_beyond(len(seen))
                 seen.extend(kept.seq for kept in tail.after(len(seen), 100)[0])
+                if len(seen) == 41:
+                    all_seen.set()
 
     nursery.start_soon(follow)
     await wait_all_tasks_blocked()
@@ -68,8 +71,7 @@ async def test_a_follower_is_woken_from_any_thread_and_at_the_end(nursery: trio.
     for thread in threads:
         thread.join()
     with trio.fail_after(100):
-        while len(seen) < 41:
-            await trio.lowlevel.checkpoint()
+        await all_seen.wait()
     assert seen == list(range(1, 42)), "each of them, and once"
     tail.end()
     with pytest.raises(ShuttingDown), tail.following():

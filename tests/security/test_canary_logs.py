@@ -21,7 +21,7 @@ KEY, HEADER, NEW_KEY = f"{MARK}-key-of-an-endpoint", f"{MARK} header", f"{MARK}-
 PASSWORD, ADMIN, PROCESS = f"{MARK} of ann", f"{MARK}-admin", f"{MARK}-process-{'x' * 32}"
 CLIENT = secret_of(MARK)
 
-SETTINGS = {"admin_password": SecretStr(ADMIN), "secret_key": SecretStr(PROCESS)}
+SETTINGS: dict[str, Any] = {"admin_password": SecretStr(ADMIN), "secret_key": SecretStr(PROCESS)}
 
 
 def breaks(*shown: Any) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from itertools import islice
 from typing import TypeAlias
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from llmlb.catalog import Catalog
 from llmlb.settings import Settings
@@ -118,7 +118,7 @@ class Redactor:
             if secret in text:
                 text = text.replace(secret, HIDDEN)
         lower = text.lower()
-        for hint in _HINTS:  # any() would take three times as long
+        for hint in _HINTS:
             if hint in lower:
                 return _LOOKS_SECRET.sub(_without_value, text)
         return text
@@ -195,7 +195,8 @@ def secrets_of(settings: Settings) -> list[str]:
         whole = settings.secret_key.get_secret_value()
         found += [whole, *(part.strip() for part in whole.split(","))]
     try:
-        found.append(urlsplit(settings.database_url or "").password or "")
+        password = urlsplit(settings.database_url or "").password or ""
+        found += [password, unquote(password)]
     except ValueError:  # no URL; the start refuses it
         found.append(settings.database_url or "")
     return found
