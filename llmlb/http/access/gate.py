@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llmlb.accounts import Accounts, ApiKey, KeyId, Role, User
 from llmlb.accounts.credentials import find_key
@@ -99,6 +99,24 @@ class Gate:
             self._on_refused(knock, refusal, caller or Caller(address))
             raise
         return caller
+
+    def still_admits(self, need: Need, caller: Caller) -> bool:
+        """Whether *caller*, who was let in, would be let in now: for what goes on for long.
+
+        A session may have ended since, its user may be gone, or be a viewer now. To be asked of
+        routes that take people, not keys.
+        """
+        session = caller.session
+        if session is None:
+            return self.open_to_local or not caller.local
+        if session.expires_at <= self._world.now():
+            return False
+        try:
+            user = user_in(self._accounts(), session)
+            self._refuse_without_right(need, replace(caller, user=user))
+        except LbError:
+            return False
+        return True
 
     def _as_local(self, need: Need, knock: Knock, address: str | None) -> Caller:
         whence = knock.whence

@@ -35,6 +35,9 @@ class Need:
     """The exchange core asks, for every face."""
 
 
+WEBSOCKET = "WS"
+"""What stands for the method of a request that opens a WebSocket."""
+
 ALWAYS = Need(public=True, always=True)
 PUBLIC = Need(public=True)
 INFERENCE = Need(key=Permission.INFERENCE, in_core=True)
@@ -114,6 +117,7 @@ def _table() -> Iterable[tuple[str, Need]]:
     yield "POST /setup", ALWAYS
     yield "GET /setup.css", ALWAYS
     yield "GET /openapi.json", _METRICS
+    yield f"{WEBSOCKET} /ws/dashboard", ANYBODY
     for path in PATHS.values():
         yield f"POST {path}", INFERENCE
     for route in (
@@ -132,7 +136,7 @@ def _table() -> Iterable[tuple[str, Need]]:
 
 
 NEEDS: Mapping[str, Need] = MappingProxyType(dict(_table()))
-"""By method and rule, as `GET /v1/models`. HEAD is as GET."""
+"""By method and rule, as `GET /v1/models`. HEAD is as GET, and a WebSocket's method is `WS`."""
 
 
 def refuse_undeclared(url_map: Map) -> None:
@@ -140,7 +144,7 @@ def refuse_undeclared(url_map: Map) -> None:
     routes = {
         f"{method} {rule.rule}"
         for rule in url_map.iter_rules()
-        for method in (rule.methods or set()) - {"HEAD"}
+        for method in ({WEBSOCKET} if rule.websocket else (rule.methods or set()) - {"HEAD"})
     }
     if routes != NEEDS.keys():
         raise ValueError(f"routes and needs differ: {sorted(routes ^ NEEDS.keys())}")

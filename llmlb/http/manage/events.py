@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 from quart import Blueprint, Response, g, request
@@ -11,19 +12,19 @@ from quart import Blueprint, Response, g, request
 from llmlb.actors.feed import Subscription
 from llmlb.actors.mailbox import ActorGone
 from llmlb.errors import LbError
+from llmlb.events import Event
 from llmlb.house import House
+from llmlb.http.access.gate import Gate
+from llmlb.http.access.needs import ANYBODY
 from llmlb.http.asgi import ExchangeResponse
 from llmlb.http.downstream import Downstream, Head, Headers
 from llmlb.http.dressed import Dressed
-from llmlb.http.manage.event_json import KEEP_ALIVE, EventIds
+from llmlb.http.inbound import caller_at_hand
+from llmlb.http.manage.event_json import KEEP_ALIVE, EventIds, farewell, kinds_asked
+from llmlb.http.manage.following import TAKING_LIMIT_S, Over, next_news
 from llmlb.http.render import render_error
 from llmlb.http.response_policy import ResponsePolicy
 from llmlb.http.turned_away import shutting_down
-
-KEEP_ALIVE_EVERY_S = 15.0
-
-TAKING_LIMIT_S = 30.0
-"""A client that takes nothing for so long is not following any more."""
 
 _HEADERS: Headers = (
     ("content-type", "text/event-stream"),
@@ -33,19 +34,21 @@ _HEADERS: Headers = (
 
 def event_stream(
     house: Callable[[], House],
-    instance_id: str,
+    gate: Callable[[], Gate],
+    ids: EventIds,
     policy: Callable[[], ResponsePolicy] = ResponsePolicy,
 ) -> Blueprint:
     """`/dashboard/events`, to be registered under each management prefix."""
-    routes, ids = Blueprint("events", __name__), EventIds(instance_id)
+    routes = Blueprint("events", __name__)
 
     @routes.get("/dashboard/events")
     async def follow_events() -> Response:
-        current = house()
+        current, kinds = house(), kinds_asked(request.args)
         if request.method == "HEAD":
             return Response(b"", 200, dict(_HEADERS))
         after = ids.seq_of(request.headers.get("last-event-id"))
-        following = _Following(current, ids, after, g.request_id)
+        welcome = partial(gate().still_admits, ANYBODY, caller_at_hand())
+        following = _Following(current, ids, after, kinds, welcome, g.request_id)
         return ExchangeResponse(lambda client: following.run(Dressed(client, policy())))
 
     return routes
@@ -58,13 +61,15 @@ class _Following:
     house: House
     ids: EventIds
     after: int | None
+    kinds: frozenset[type[Event]] | None
+    welcome: Callable[[], bool]
     request_id: str
 
     async def run(self, downstream: Downstream) -> None:
         """Until the client leaves, or the feed ends. Raises PeerGone."""
         ours = (("x-request-id", self.request_id),)
         try:
-            subscription = await self.house.feed.subscribe(self.after)
+            subscription = await self.house.feed.subscribe(self.after, self.kinds)
         except (LbError, ActorGone) as error:
             refusal = error if isinstance(error, LbError) else shutting_down()
             head, body = render_error(refusal, ours)
@@ -80,7 +85,7 @@ class _Following:
     ) -> bool:
         """Pass on what happens; False if the stream breaks off. Raises PeerGone."""
         piece = self.ids.greeting(subscription.seq, reset=subscription.reset)
-        begun = False
+        begun = last = False
         while True:
             with trio.move_on_after(TAKING_LIMIT_S) as taking:
                 if not begun:
@@ -89,12 +94,16 @@ class _Following:
                 await downstream.send(piece)
             if taking.cancelled_caught:
                 return False
-            piece = KEEP_ALIVE
-            with trio.move_on_after(KEEP_ALIVE_EVERY_S):
-                try:
-                    batch = await subscription.next()
-                except ActorGone:  # the house has fallen, or has not waited for a slow client
-                    return False
-                if not batch.events:
+            if last:
+                return True
+            match await next_news(subscription, self.welcome):
+                case Over.STOPPED:
                     return True
-                piece = self.ids.told(batch)
+                case Over.BROKEN:
+                    return False
+                case Over.UNWELCOME:
+                    piece, last = farewell(), True
+                case None:
+                    piece = KEEP_ALIVE
+                case batch:
+                    piece = self.ids.told(batch)
