@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmlb.types import Api, EndpointId, Mode, Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,17 +221,3 @@ FREQUENT = (RequestFinished, TpsUpdated)
 
 State = LoadChanged | StatisticsTick
 """How things are, and not what has happened: only the newest of each is worth telling."""
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """An event with its place among all events since the start, counted from 1, and its time.
-
-    A state has no place of its own: its `seq` is that of the last event before it.
-    """
-
-    seq: int
-    at: datetime
-    event: Event
-    json: str = field(repr=False)
-    """As everybody is told it: made once, ASCII, in one line."""

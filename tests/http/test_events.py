@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmlb.actors.feed import KEPT_EVENTS, MOST_SUBSCRIBERS, Batch
-from llmlb.event_json import told
+from llmlb.event_json import Told
 from llmlb.events import (
     CircuitOpened,
     EndpointRemoved,
@@ -365,7 +365,7 @@ ID = EndpointId("id-a")
 
 @given(st.text())
 def test_a_frame_is_one_line_whatever_names_hold(name: str) -> None:
-    one = told(7, NOW, EndpointRemoved(ID, name))
+    one = Told(7, NOW, EndpointRemoved(ID, name))
     body = EventIds("run").told(Batch((one,)))
     (frame,) = frames(body)
     assert frame["id"] == "run-7"
@@ -373,7 +373,7 @@ def test_a_frame_is_one_line_whatever_names_hold(name: str) -> None:
 
 
 def test_times_are_told_in_utc_and_texts_as_they_are() -> None:
-    one = told(1, NOW + timedelta(milliseconds=1), CircuitOpened(ID, "a", 3, 1.5))
+    one = Told(1, NOW + timedelta(milliseconds=1), CircuitOpened(ID, "a", 3, 1.5))
     (frame,) = frames(EventIds("run").told(Batch((one,))))
     assert json.loads(frame["data"]) == {
         "type": "CircuitOpened",
@@ -390,7 +390,7 @@ def test_times_are_told_in_utc_and_texts_as_they_are() -> None:
 
 
 def test_the_older_products_fields_of_a_change_of_status_are_there() -> None:
-    one = told(1, NOW, EndpointStatusChanged(ID, "a", Status.ONLINE, Status.ERROR, "slow"))
+    one = Told(1, NOW, EndpointStatusChanged(ID, "a", Status.ONLINE, Status.ERROR, "slow"))
     (frame,) = frames(EventIds("run").told(Batch((one,))))
     shown = json.loads(frame["data"])
     assert shown["type"] == "EndpointStatusChanged"

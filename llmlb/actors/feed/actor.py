@@ -29,8 +29,8 @@ from llmlb.actors.mailbox import ActorGone, Mailbox
 from llmlb.catalog import Catalog
 from llmlb.differences import differences
 from llmlb.errors import Overloaded, ShuttingDown
-from llmlb.event_json import told
-from llmlb.events import FREQUENT, Event, LoadChanged, ServerStopping, State, StatisticsTick, Told
+from llmlb.event_json import Told
+from llmlb.events import FREQUENT, Event, LoadChanged, ServerStopping, State, StatisticsTick
 from llmlb.types import Endpoint, EndpointId
 
 FULL_RETRY_AFTER_S = 30
@@ -140,7 +140,7 @@ class EventFeed:
     def _publish(self, event: Event) -> None:
         if self._readers.ended:
             return
-        self._readers.keep(told(self._readers.last_seq + 1, self._now(), event))
+        self._readers.keep(Told(self._readers.last_seq + 1, self._now(), event))
         if not isinstance(event, FREQUENT):
             self._readers.answer()
         elif self._readers:
@@ -197,7 +197,7 @@ class EventFeed:
         self._readers.answer(reader for reader in self._readers if reader.urgent)
 
     def _state(self, state: State) -> Told:
-        return told(self._readers.last_seq, self._now(), state)
+        return Told(self._readers.last_seq, self._now(), state)
 
     # -- who follows
 

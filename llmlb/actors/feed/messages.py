@@ -9,7 +9,8 @@ from typing import Self
 
 from llmlb.actors.mailbox import ActorGone, Ask, Mailbox, MailboxStatistics, Reply
 from llmlb.catalog import Catalog
-from llmlb.events import Event, State, Told
+from llmlb.event_json import Told
+from llmlb.events import Event, State
 
 Kinds = frozenset[type[Event]]
 

@@ -9,7 +9,8 @@ from typing import get_args
 
 from llmlb.actors.feed.messages import Batch, Kinds, Reader
 from llmlb.actors.feed.ring import Ring
-from llmlb.events import FREQUENT, Event, State, Told
+from llmlb.event_json import Told
+from llmlb.events import FREQUENT, Event, State
 
 MOST_SUBSCRIBERS = 256
 
@@ -18,7 +19,7 @@ KEPT_EVENTS, KEPT_REQUESTS = 512, 2048
 and of what comes with every request."""
 
 KEPT_BYTES = 1024 * 1024
-"""At most, of each of the two."""
+"""At most, of what is rare. What comes with requests is short: all that clients say is cut."""
 
 STATES: tuple[type[State], ...] = get_args(State)
 _RARE: Kinds = frozenset(get_args(Event)) - {*FREQUENT, *STATES}
@@ -34,7 +35,7 @@ class Readers:
 
     def __init__(self) -> None:
         self._rare = Ring(KEPT_EVENTS, KEPT_BYTES)
-        self._frequent = Ring(KEPT_REQUESTS, KEPT_BYTES)
+        self._frequent = Ring(KEPT_REQUESTS)
         self._readers: set[Reader] = set()
         self.last_seq = 0
         self.ended = False
@@ -77,10 +78,11 @@ class Readers:
         kind = type(told.event)
         self.last_seq = told.seq
         (self._frequent if kind in FREQUENT else self._rare).add(told)
+        rare = kind not in FREQUENT
         for reader in self._readers:
-            if reader.wants(kind):
+            if reader.kinds is None or kind in reader.kinds:
                 reader.due += 1
-                reader.urgent |= kind not in FREQUENT
+                reader.urgent |= rare
 
     def put(self, state: Told, readers: Iterable[Reader]) -> None:
         """Let *readers* be told how things are, instead of how they were."""
@@ -96,17 +98,20 @@ class Readers:
         Whoever is equally far shares one batch, and so all that is made of it.
         """
         shared: dict[tuple[object, ...], Batch] = {}
+        latest: tuple[object, ...] = ()
+        batch = Batch(())
         for reader in self._readers if readers is None else readers:
             if reader.asking is None or not (reader.due or reader.states or self.ended):
                 continue
             key = (reader.seq, reader.kinds, reader.due, *reader.states)
-            batch = shared.get(key)
-            if batch is None:
-                batch = shared[key] = self._batch(reader)
+            if key != latest:
+                batch = shared.get(key) or shared.setdefault(key, self._batch(reader))
+                latest = key
             reply, reader.asking = reader.asking, None
             if reply.answer(batch):
                 reader.seq, reader.due, reader.urgent = self.last_seq, 0, False
-                reader.states.clear()
+                if reader.states:
+                    reader.states.clear()
 
     def _batch(self, reader: Reader) -> Batch:
         kept = merge(self._rare.after(reader.seq), self._frequent.after(reader.seq), key=_by_seq)

@@ -10,7 +10,8 @@ from typing import get_args
 
 from llmlb.actors.feed import Batch
 from llmlb.errors import InvalidRequest
-from llmlb.events import EndpointRegistered, EndpointRemoved, Event, State, Told
+from llmlb.event_json import Told
+from llmlb.events import EndpointRegistered, EndpointRemoved, Event, State
 
 RETRY_MS = 3000
 """After so long a client comes back that has lost its stream."""
