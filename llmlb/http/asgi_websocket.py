@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 import trio
-from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, WebsocketScope
+from hypercorn.typing import (
+    ASGIReceiveCallable,
+    ASGISendCallable,
+    ASGISendEvent,
+    WebsocketScope,
+)
 from quart_trio.asgi import TrioASGIWebsocketConnection
 
 from llmlb.http.asgi import sent_by, with_readable_target
@@ -22,13 +27,20 @@ class WebsocketConnection(TrioASGIWebsocketConnection):
 
     def __init__(self, app: LlmlbApp, scope: WebsocketScope) -> None:
         super().__init__(app, cast("WebsocketScope", with_readable_target(scope)))
-        self._nursery: trio.Nursery
 
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        async with trio.open_nursery() as self._nursery:
-            websocket = self._create_websocket_from_scope(sent_by(self._nursery, send))
-            self._nursery.start_soon(self.handle_messages, self._nursery, receive)
-            self._nursery.start_soon(self.handle_websocket, self._nursery, websocket, send)
+        async def send_last(message: ASGISendEvent) -> None:
+            by_http_1 = self.scope["http_version"] == "1.1"
+            if message["type"] == "websocket.http.response.start" and by_http_1:
+                # what comes behind the handshake cannot be told from a WebSocket's frames
+                message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+            await send(message)
+
+        async with trio.open_nursery() as nursery:
+            sends = sent_by(nursery, send_last)
+            websocket = self._create_websocket_from_scope(sends)
+            nursery.start_soon(self.handle_messages, nursery, receive)
+            nursery.start_soon(self.handle_websocket, nursery, websocket, sends)
 
     async def handle_messages(  # type: ignore[override]  # quart-trio's own has a nursery, too
         self, nursery: trio.Nursery, receive: ASGIReceiveCallable

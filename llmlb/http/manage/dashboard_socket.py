@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 import trio
-from quart import Blueprint, websocket
+from quart import Blueprint, g, websocket
 
 from llmlb.actors.feed import Subscription
 from llmlb.house import House
@@ -46,7 +46,7 @@ async def _told_to_the_end(
 ) -> tuple[int, str]:
     """Pass on what happens; with which code the end comes, and why."""
     texts: Iterable[str] = (HELLO,)
-    await websocket.accept()
+    await websocket.accept(headers={"x-request-id": g.request_id})
     while True:
         with trio.move_on_after(TAKING_LIMIT_S) as taking:
             for text in texts:
