@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Iterable
 from datetime import timedelta
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -24,7 +25,7 @@ from llmlb.actors.feed import (
     EventFeed,
     Subscription,
 )
-from llmlb.actors.feed.actor import GATHER_S, LOOK_EVERY_S
+from llmlb.actors.feed.actor import GATHER_S, LOOK_EVERY_S, PER_SUBSCRIBER_S
 from llmlb.actors.feed.readers import KEPT_BYTES
 from llmlb.actors.mailbox import ActorGone
 from llmlb.catalog import Catalog
@@ -605,8 +606,37 @@ async def test_two_hundred_are_told_of_what_was_made_once(
     happen(feed, [1])
     await wait_all_tasks_blocked()
     finish(feed, range(9))
-    await trio.sleep(GATHER_S)
+    await trio.sleep(200 * PER_SUBSCRIBER_S)
     await wait_all_tasks_blocked()
     assert len(made) == 10
     assert {tuple(len(batch.events) for batch in mine) for mine in batches} == {(1, 9)}
     assert len({id(batch) for mine in batches for batch in mine}) == 2, "they share them"
+
+
+async def test_the_more_follow_the_longer_it_gathers_and_the_rarer_it_looks(
+    metered: EventFeed, meters: Meters
+) -> None:
+    many = [await metered.subscribe() for _ in range(200)]
+    await trio.sleep(60.5)
+    assert meters.looks == 61, "the first one for the first of them alone"
+    began_s = trio.current_time()
+    finish(metered, [1])
+    following = await metered.subscribe(kinds=frozenset({TpsUpdated}))
+    finish(metered, [2])
+    assert [t.seq for t in (await following.next()).events] == [2]
+    assert trio.current_time() - began_s == pytest.approx(200 * PER_SUBSCRIBER_S, abs=0.01)
+    happen(metered, [1])
+    await wait_all_tasks_blocked()
+    assert told(await many[0].next()) == [1], "what is rare waits for nobody"
+
+
+async def test_totals_keep_their_time_however_many_follow(metered: EventFeed) -> None:
+    for _ in range(200):
+        await metered.subscribe(kinds=frozenset({LoadChanged}))
+    with await metered.subscribe(kinds=frozenset({StatisticsTick})) as following:
+        times = []
+        for _ in range(4):
+            await following.next()
+            times.append(trio.current_time())
+    gaps = [after - before for before, after in pairwise(times)]
+    assert all(4 < gap < 6.1 for gap in gaps), gaps

@@ -31,11 +31,13 @@ HANDSHAKE = {
 async def opened(balancer: Balancer, query: str = "") -> AsyncIterator[WebSocketConnection]:
     """A WebSocket, on a socket of ours: the library forgets its own when the server closes."""
     host = balancer.base_url.removeprefix("http://")
-    async with await trio.open_tcp_stream("127.0.0.1", balancer.port) as stream:
-        async with trio.open_nursery() as nursery:
-            target = f"/ws/dashboard{query}"
-            yield await wrap_client_stream(nursery, stream, host, target)
-            nursery.cancel_scope.cancel()
+    async with (
+        await trio.open_tcp_stream("127.0.0.1", balancer.port) as stream,
+        trio.open_nursery() as nursery,
+    ):
+        target = f"/ws/dashboard{query}"
+        yield await wrap_client_stream(nursery, stream, host, target)
+        nursery.cancel_scope.cancel()
 
 
 async def until(socket: WebSocketConnection, kind: str) -> list[dict[str, Any]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
-from itertools import count
 from typing import Protocol, assert_never
 
 import trio
@@ -37,12 +36,16 @@ FULL_RETRY_AFTER_S = 30
 
 GATHER_S = 0.1
 """What comes with requests is told so much later, all of it at once: to wake a subscriber costs
-more than to tell it ten events."""
+more than to tell it a hundred events."""
 
 LOOK_EVERY_S = 0.25
 """How often the feed sees whether the load has changed, while somebody wants to know."""
 
-TICK_EVERY_LOOKS = 20
+PER_SUBSCRIBER_S = 0.005
+"""Both take at least so long for each subscriber (1 s with 200). One is written to in a tenth of a
+millisecond or two: so all of them together, however many, cost a few hundredths of a core."""
+
+TICK_EVERY_S = 5.0
 
 
 class Gauges(Protocol):
@@ -56,8 +59,8 @@ class Gauges(Protocol):
 class EventFeed:
     """Owns the newest events, and how far each of at most 256 subscribers has been told.
 
-    While somebody wants to know how things are, a child task looks at the *gauges* four times a
-    second; otherwise nothing runs.
+    While somebody wants to know how things are, a child task looks at the *gauges*, up to four
+    times a second; otherwise nothing runs.
     """
 
     def __init__(
@@ -116,8 +119,8 @@ class EventFeed:
                     self._publish(event)
             case End():
                 self._end()
-            case Look(serial):
-                self._look(serial)
+            case Look(ticks):
+                self._look(ticks)
             case Flush():
                 self._gathering = False
                 self._readers.answer()
@@ -152,7 +155,7 @@ class EventFeed:
             self._timers.start_soon(self._flush_soon)
 
     async def _flush_soon(self) -> None:
-        await trio.sleep(GATHER_S)
+        await trio.sleep(self._paced_s(GATHER_S))
         with suppress(ActorGone):
             self._mailbox.tell(Flush())
 
@@ -178,17 +181,23 @@ class EventFeed:
 
     async def _look_again_and_again(self, scope: trio.CancelScope) -> None:
         with scope, suppress(ActorGone):
-            for serial in count():
-                await trio.sleep(LOOK_EVERY_S)
-                self._mailbox.tell(Look(serial))
+            ticks_at_s = trio.current_time() + LOOK_EVERY_S
+            while True:
+                await trio.sleep(self._paced_s(LOOK_EVERY_S))
+                ticks = trio.current_time() >= ticks_at_s
+                ticks_at_s += TICK_EVERY_S * ticks
+                self._mailbox.tell(Look(ticks))
 
-    def _look(self, serial: int) -> None:
+    def _paced_s(self, least_s: float) -> float:
+        return max(least_s, PER_SUBSCRIBER_S * len(self._readers))
+
+    def _look(self, ticks: bool) -> None:  # noqa: FBT001 - as it was told
         if self._gauges is None or self._looking is None:
             return  # it was on its way when the last one left
         newcomers = [reader for reader in self._readers if reader.newcomer]
         load = self._gauges.load()
         changed, self._load = load != self._load, load
-        for state, due in ((load, changed), (None, serial % TICK_EVERY_LOOKS == 0)):
+        for state, due in ((load, changed), (None, ticks)):
             readers = self._readers if due else newcomers
             if readers:
                 self._readers.put(self._state(state or self._gauges.totals()), readers)

@@ -105,7 +105,8 @@ class End:
 class Look:
     """It is time to see how things are."""
 
-    serial: int
+    ticks: bool
+    """It is also time to tell the totals."""
 
 
 @dataclass(frozen=True, slots=True)
