@@ -76,9 +76,9 @@ class Readers:
     def keep(self, told: Told) -> None:
         """*told* has happened; its number is the next one."""
         kind = type(told.event)
-        self.last_seq = told.seq
-        (self._frequent if kind in FREQUENT else self._rare).add(told)
         rare = kind not in FREQUENT
+        self.last_seq = told.seq
+        (self._rare if rare else self._frequent).add(told)
         for reader in self._readers:
             if reader.kinds is None or kind in reader.kinds:
                 reader.due += 1
