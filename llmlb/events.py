@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmlb.types import EndpointId, Mode, Status
+from llmlb.types import Api, EndpointId, Mode, Status
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +127,74 @@ class ServerStopping:
     """The balancer stops: the last event of a stream."""
 
 
+@dataclass(frozen=True, slots=True)
+class RequestFinished:
+    """A client's request has come to its end, whatever that was; a long model name is cut."""
+
+    id: str
+    """Ours, and unique."""
+    request_id: str
+    """As the client was told it, who may have chosen it."""
+    api: Api
+    model: str
+    """As the client named it."""
+    endpoint_id: EndpointId | None
+    """The one that was asked last."""
+    endpoint_name: str | None
+    outcome: str
+    """`succeeded`, `failed`, `cancelled` or `refused`."""
+    status: int
+    error_code: str | None
+    stream: bool
+    waited_ms: float
+    duration_ms: float
+    time_to_first_token_ms: float | None
+    input_tokens: int | None
+    output_tokens: int | None
+    tokens_per_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TpsUpdated:
+    """A stream that came to its end was so fast: output tokens per second after the first."""
+
+    endpoint_id: EndpointId
+    model_id: str
+    """The endpoint's own id of the model."""
+    tps: float
+    output_tokens: int
+    duration_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoadChanged:
+    """How many requests run, per endpoint, and wait, per model: of each the 100 largest numbers."""
+
+    in_flight: Mapping[EndpointId, int]
+    """Leases; an endpoint without one is left out."""
+    waiting: Mapping[str, int]
+    """Places in the line; a model without one is left out."""
+    total_in_flight: int
+    total_waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticsTick:
+    """The totals of all endpoints since the first day, by attempts, and what goes on now."""
+
+    total_requests: int
+    successful_requests: int
+    failed_requests: int
+    cancelled_requests: int
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+    total_in_flight: int
+    total_waiting: int
+    endpoints_online: int
+    endpoints_total: int
+
+
 Event = (
     EndpointRegistered
     | EndpointUpdated
@@ -142,13 +210,14 @@ Event = (
     | AuditLogBroken
     | Draining
     | ServerStopping
+    | RequestFinished
+    | TpsUpdated
+    | LoadChanged
+    | StatisticsTick
 )
 
+FREQUENT = (RequestFinished, TpsUpdated)
+"""They come with every request: kept apart, so that they push out none of the others."""
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """An event with its place among all events since the start, counted from 1, and its time."""
-
-    seq: int
-    at: datetime
-    event: Event
+State = LoadChanged | StatisticsTick
+"""How things are, and not what has happened: only the newest of each is worth telling."""

@@ -11,6 +11,7 @@ import trio
 
 from llmlb.accounting import FinishedRequest, Outcome
 from llmlb.accounts import KeyId
+from llmlb.activity import HouseGauges, events_of
 from llmlb.actors.admission import AdmissionController, CircuitChange, CircuitState
 from llmlb.actors.audit import AuditLog, Retention
 from llmlb.actors.feed import EventFeed
@@ -105,7 +106,10 @@ class House:
             on_broken=self.audit_broken,
         )
         self.recent = RecentRequests()
-        self.feed = EventFeed(self.registry.catalog.endpoints, now=world.now)
+        gauges = HouseGauges(
+            self.admission.statistics, self.journal.totals, lambda: self.registry.catalog
+        )
+        self.feed = EventFeed(self.registry.catalog.endpoints, now=world.now, gauges=gauges)
         self._fallbacks = dict(settings.model_fallbacks)
         self._draining = False
         self._closing = trio.Event()
@@ -219,6 +223,8 @@ class House:
     def answered(self, record: RequestRecord) -> None:
         """A client's request has come to its end, whatever that was."""
         self.recent.add(record)
+        for event in events_of(record):
+            self.tell_event(event)
 
     def response_made(self, response_id: str, endpoint: Endpoint, owner: str | None) -> None:
         """*endpoint* keeps a response or conversation that *owner* (the id of a key) may ask for.

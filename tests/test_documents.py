@@ -149,7 +149,8 @@ def test_the_routes_table_is_complete_and_right() -> None:
         if rule.endpoint.startswith(("management_v0", "later_")):
             continue
         path = re.sub(r"<[^>]+>", "{id}", rule.rule)
-        there |= {(m, path) for m in rule.methods or () if m not in {"HEAD", "OPTIONS", "PATCH"}}
+        methods = {"WS"} if rule.websocket else rule.methods or ()
+        there |= {(m, path) for m in methods if m not in {"HEAD", "OPTIONS", "PATCH"}}
     assert said == there
 
 
@@ -244,7 +245,11 @@ def test_the_message_graph_is_that_of_the_code() -> None:
 
 def test_every_message_of_the_house_is_in_the_graph() -> None:
     (graph,) = blocks(ARCHITECTURE, "mermaid")
-    said = {(name, edge[4]) for edge in EDGE.finditer(graph) for name in edge[3].split(", ")}
+    said = {
+        (name, edge[1] if edge[2] == "-.->" else edge[4])
+        for edge in EDGE.finditer(graph)
+        for name in edge[3].split(", ")
+    }
     house = (ROOT / "llmlb/house.py").read_text()
     told = re.findall(
         r"self\.(registry|latency|responses|admission|prober|journal|feed|keyring|audit)\.(\w+)",

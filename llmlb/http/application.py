@@ -23,6 +23,7 @@ from llmlb.http.access.needs import refuse_undeclared
 from llmlb.http.access.opening import Doors, make_first_admin, open_doors
 from llmlb.http.access.passwords import Passwords
 from llmlb.http.asgi import HttpConnection, Lifespan, LlmlbRequest
+from llmlb.http.asgi_websocket import WebsocketConnection
 from llmlb.http.auditing import event_of
 from llmlb.http.bodies import BodyBudget
 from llmlb.http.engines.surveyor import HttpSurveyor
@@ -34,8 +35,10 @@ from llmlb.http.logs import Logs
 from llmlb.http.manage.audit import audit_log
 from llmlb.http.manage.auth import authentication
 from llmlb.http.manage.chat import chosen_endpoint
+from llmlb.http.manage.dashboard_socket import dashboard_socket
 from llmlb.http.manage.endpoint_logs import endpoint_logs
 from llmlb.http.manage.endpoints import management
+from llmlb.http.manage.event_json import EventIds
 from llmlb.http.manage.events import event_stream
 from llmlb.http.manage.keys import keys
 from llmlb.http.manage.later import not_built_yet
@@ -75,6 +78,7 @@ class LlmlbApp(QuartTrio):
 
     asgi_http_class = HttpConnection  # type: ignore[assignment]  # it serves this class alone
     asgi_lifespan_class = Lifespan
+    asgi_websocket_class = WebsocketConnection  # type: ignore[assignment]  # for the same reason
     request_class = LlmlbRequest
 
     def __init__(
@@ -289,6 +293,8 @@ def create_app(
     app.register_blueprint(described())
     app.register_blueprint(setup(lambda: app.house, lambda: app.doors))
     app.register_blueprint(inference(lambda: app.exchange, lambda: app.house))
+    app.register_blueprint(dashboard_socket(lambda: app.house, lambda: app.doors.gate))
+    ids = EventIds(app.instance_id)
     for prefix in ("/api", "/v0"):
         routes = management(lambda: app.house, lambda: app.surveyor, lambda: app.listener)
         app.register_blueprint(routes, url_prefix=prefix, name=f"management_{prefix[1:]}")
@@ -296,7 +302,10 @@ def create_app(
             ("auth", authentication(lambda: app.house, lambda: app.doors)),
             ("people", people(lambda: app.house, lambda: app.doors)),
             ("keys", keys(lambda: app.house)),
-            ("logs", logs_routes(lambda: app.logs, lambda: app.response_policy)),
+            (
+                "logs",
+                logs_routes(lambda: app.logs, lambda: app.doors.gate, lambda: app.response_policy),
+            ),
             (
                 "endpoint_logs",
                 endpoint_logs(lambda: app.house, lambda: app.exchange.client, app.logs.redactor),
@@ -306,7 +315,9 @@ def create_app(
             app.register_blueprint(routes, url_prefix=prefix, name=name)
         chat = chosen_endpoint(lambda: app.exchange)
         app.register_blueprint(chat, url_prefix=prefix, name=f"management_{prefix[1:]}_chat")
-        events = event_stream(lambda: app.house, app.instance_id, lambda: app.response_policy)
+        events = event_stream(
+            lambda: app.house, lambda: app.doors.gate, ids, lambda: app.response_policy
+        )
         app.register_blueprint(events, url_prefix=prefix, name=f"management_{prefix[1:]}_events")
         audit = audit_log(lambda: app.house)
         app.register_blueprint(audit, url_prefix=prefix, name=f"management_{prefix[1:]}_audit")

@@ -15,6 +15,7 @@ from hypercorn.typing import (
     ASGISendCallable,
     ASGISendEvent,
     HTTPScope,
+    WebsocketScope,
 )
 from quart import Response
 from quart.wrappers import Request
@@ -41,28 +42,37 @@ LINGER_LIMIT_S = 5.0
 _ASCII = bytes(range(128))
 
 
+def sent_by(nursery: trio.Nursery, send: ASGISendCallable) -> ASGISendCallable:
+    """*send*, such that whoever waits for it can be cancelled.
+
+    hypercorn writes in a shielded scope, so a client that does not read could hold whoever
+    sends to it for ever. Each message is therefore sent by a task of *nursery*.
+    """
+
+    async def send_beside(message: ASGISendEvent) -> None:
+        sent = trio.Event()
+
+        async def finish() -> None:
+            await send(message)
+            sent.set()
+
+        nursery.start_soon(finish)
+        await sent.wait()
+
+    return send_beside
+
+
 class AsgiDownstream:
     """A client's side of an exchange, over ASGI's `send`.
 
-    hypercorn writes in a shielded scope, so a client that does not read could hold whoever
-    sends to it for ever. Each message is therefore sent by a task of *nursery*: the exchange
-    waits for it, but can be cancelled meanwhile, and then gives back all that it holds.
+    The exchange waits for each message, but can be cancelled meanwhile, and then gives back all
+    that it holds.
     """
 
     def __init__(self, send: ASGISendCallable, nursery: trio.Nursery) -> None:
-        self._asgi_send, self._nursery = send, nursery
+        self._send = sent_by(nursery, send)
         self._aborted = False
         self.peer_gone = False
-
-    async def _send(self, message: ASGISendEvent) -> None:
-        sent = trio.Event()
-
-        async def send() -> None:
-            await self._asgi_send(message)
-            sent.set()
-
-        self._nursery.start_soon(send)
-        await sent.wait()
 
     async def begin(self, head: Head) -> None:
         headers = [
@@ -109,7 +119,8 @@ class HttpConnection(TrioASGIHTTPConnection):
     def __init__(self, app: LlmlbApp, scope: HTTPScope) -> None:
         headers = [v for name, v in scope["headers"] if name.lower() == b"x-request-id"]
         self._request_id = request_id_of({"x-request-id": b", ".join(headers).decode("latin-1")})
-        super().__init__(app, _readable(scope, self._request_id))
+        known = {**with_readable_target(scope), REQUEST_ID: self._request_id}
+        super().__init__(app, cast("HTTPScope", known))
         self._intake: Intake | None = None
         self._downstream: AsgiDownstream | None = None
         self._body_ended = trio.Event()
@@ -227,10 +238,8 @@ class HttpConnection(TrioASGIHTTPConnection):
         nursery.cancel_scope.cancel()
 
 
-def _readable(scope: HTTPScope, request_id: str) -> HTTPScope:
+def with_readable_target(scope: HTTPScope | WebsocketScope) -> HTTPScope | WebsocketScope:
     """*scope* with a target that Quart does not break off at, whatever the client has sent.
-
-    And with the id of the request, which is known by then.
 
     A path always begins with a slash here, also for the forms `*` and `http://host/path`, and
     the query is ASCII.
@@ -241,8 +250,8 @@ def _readable(scope: HTTPScope, request_id: str) -> HTTPScope:
             path = urlsplit(path).path
         path = "/" + path.removeprefix("/")
     query = quote_from_bytes(scope["query_string"], safe=_ASCII)
-    ours = {"path": path, "query_string": query.encode(), REQUEST_ID: request_id}
-    return cast("HTTPScope", {**scope, **ours})
+    readable = {**scope, "path": path, "query_string": query.encode()}
+    return cast("HTTPScope | WebsocketScope", readable)
 
 
 class Lifespan(TrioASGILifespan):

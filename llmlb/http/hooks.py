@@ -12,6 +12,7 @@ from quart.wrappers import Request, Websocket
 from structlog.contextvars import bind_contextvars
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as NoSuchMethod
+from werkzeug.routing import WebsocketMismatch
 
 from llmlb.actors.mailbox import ActorGone
 from llmlb.errors import (
@@ -24,11 +25,11 @@ from llmlb.errors import (
     UnsupportedMediaType,
 )
 from llmlb.http.access.gate import Gate, Knock
-from llmlb.http.access.needs import PUBLIC, Need, need_of
+from llmlb.http.access.needs import PUBLIC, WEBSOCKET, Need, need_of
 from llmlb.http.anthropic.errors import error_body as messages_error_body
 from llmlb.http.browser_hooks import PolicyNow, install_browser_hooks, preflight_answer
 from llmlb.http.downstream import Headers
-from llmlb.http.inbound import REQUEST_ID, headers_of, whence_of
+from llmlb.http.inbound import REQUEST_ID, headers_of, whence_of, with_token_of_query
 from llmlb.http.policy import refuse_large_head, refuse_loops, refuse_two_lengths, request_id_of
 from llmlb.http.render import render_error
 from llmlb.http.response_policy import ResponsePolicy
@@ -63,11 +64,13 @@ def install_hooks(
         if (told := preflight_answer(asked, headers, policy())) is not None:
             return told
         # No route is found where there is none, or none of this method: nobody is told more.
-        need = PUBLIC if asked.url_rule is None else needs(asked.method, asked.url_rule.rule)
+        method = WEBSOCKET if has_websocket_context() else asked.method
+        need = PUBLIC if asked.url_rule is None else needs(method, asked.url_rule.rule)
         if need.always:
             return None  # also while there is no house, and so no gate
         if not need.in_core:
-            knock = Knock(asked.method, asked.path, headers, whence_of(asked), g.request_id)
+            shown = with_token_of_query(asked.args, headers) if method == WEBSOCKET else headers
+            knock = Knock(asked.method, asked.path, shown, whence_of(asked), g.request_id)
             g.caller = gate().admit(need, knock)
         refuse_loops(headers, instance_id)
         return None
@@ -138,6 +141,8 @@ def _in_our_words(error: HTTPException) -> LbError:
     match error.code:
         case 400 if has_websocket_context():
             return InvalidRequest(f"{asked.path} is no WebSocket.")
+        case 400 if isinstance(error, WebsocketMismatch):
+            return InvalidRequest(f"{asked.path} is a WebSocket: open it as one.")
         case 404:
             return NotFound(f"There is no route {asked.method} {asked.path}.")
         case 405:

@@ -24,6 +24,7 @@ from llmlb.http.policy import is_loopback
 from llmlb.http.upstream.listener import Listener
 from llmlb.http.wire.connection import Limits
 from llmlb.http.wire.serving import connections_of_ours
+from llmlb.http.wire.websocket import MOST_BYTES
 from llmlb.settings import Settings
 
 log = structlog.get_logger()
@@ -84,6 +85,7 @@ async def _serve(app: LlmlbApp, settings: Settings, listener: socket.socket) -> 
     config.errorlog = logging.getLogger(SERVER)
     config.graceful_timeout = GRACEFUL_S
     config.include_server_header = False
+    config.websocket_max_message_size = MOST_BYTES
     config.startup_timeout = config.shutdown_timeout = 600
     limits = Limits(
         header_s=settings.header_timeout_s,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
 import trio
@@ -74,3 +75,14 @@ def headers_of(asked: Request | Websocket) -> dict[str, str]:
         between = "; " if key == "cookie" else ", "
         headers[key] = f"{headers[key]}{between}{value}" if key in headers else value
     return headers
+
+
+def with_token_of_query(query: Mapping[str, str], headers: Mapping[str, str]) -> Mapping[str, str]:
+    """*headers*, with the `token` of the *query* in them if they hold no key and no token.
+
+    A page cannot give a WebSocket a header. The token wins over a cookie, which comes unasked.
+    """
+    token = query.get("token")
+    if token is None or not headers.keys().isdisjoint(("authorization", "x-api-key")):
+        return headers
+    return {**headers, "authorization": f"Bearer {token}"}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterable
 from datetime import timedelta
+from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 import trio
@@ -13,17 +16,30 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from llmlb.actors.feed import KEPT_EVENTS, MOST_SUBSCRIBERS, Batch, EventFeed, Subscription
+from llmlb import event_json
+from llmlb.actors.feed import (
+    KEPT_EVENTS,
+    KEPT_REQUESTS,
+    MOST_SUBSCRIBERS,
+    Batch,
+    EventFeed,
+    Subscription,
+)
+from llmlb.actors.feed.actor import GATHER_S, LOOK_EVERY_S, PER_SUBSCRIBER_S
+from llmlb.actors.feed.readers import KEPT_BYTES
 from llmlb.actors.mailbox import ActorGone
 from llmlb.catalog import Catalog
 from llmlb.errors import Overloaded, ShuttingDown
 from llmlb.events import (
     EndpointRegistered,
     EndpointStatusChanged,
+    LoadChanged,
     ModelsChanged,
     ServerStopping,
+    StatisticsTick,
     StorageUnwell,
     StorageWell,
+    TpsUpdated,
 )
 from llmlb.types import Endpoint, Status
 from tests.actors.conftest import A_ID, NOW, endpoint
@@ -375,3 +391,252 @@ def test_told_and_dropped_make_up_all_that_happened(steps: list[tuple[str, int]]
             feed.close()
 
     trio.run(live, clock=MockClock(autojump_threshold=0))
+
+
+# -- what comes with every request
+
+
+def finish(feed: EventFeed, numbers: Iterable[int]) -> None:
+    for n in numbers:
+        feed.happened(TpsUpdated(A_ID, "m", 1.0, n, 1.0))
+
+
+def names(batch: Batch) -> list[str]:
+    return [type(t.event).__name__ for t in batch.events]
+
+
+async def test_what_comes_often_is_told_together_and_what_is_rare_at_once(feed: EventFeed) -> None:
+    with await feed.subscribe() as subscription:
+        began_s = trio.current_time()
+        finish(feed, range(5))
+        assert len((await subscription.next()).events) == 5
+        assert trio.current_time() == began_s + GATHER_S
+        finish(feed, range(5))
+        happen(feed, [7])
+        batch = await subscription.next()
+        assert trio.current_time() == began_s + GATHER_S
+        assert [t.seq for t in batch.events] == list(range(6, 12)), "in order"
+        finish(feed, range(2))
+        await wait_all_tasks_blocked()
+        assert len((await subscription.next()).events) == 2, "also if it asks afterwards"
+
+
+async def test_a_busy_hour_wakes_a_subscriber_ten_times_a_second(
+    feed: EventFeed, nursery: trio.Nursery
+) -> None:
+    batches: list[int] = []
+
+    async def follow() -> None:
+        with await feed.subscribe() as subscription:
+            while True:
+                batches.append(len((await subscription.next()).events))
+
+    nursery.start_soon(follow)
+    for _ in range(1000):
+        await trio.sleep(0.001)
+        finish(feed, [1])
+    await trio.sleep(2 * GATHER_S)
+    assert sum(batches) == 1000
+    assert len(batches) <= 1.0 / GATHER_S + 1
+
+
+async def test_what_comes_often_pushes_out_nothing_rare(feed: EventFeed) -> None:
+    happen(feed, range(3))
+    finish(feed, range(KEPT_REQUESTS + 10))
+    with await feed.subscribe(after=1) as back:
+        assert not back.reset
+        batch = await back.next()
+        assert told(batch) == [1, 2]
+        assert batch.dropped == 10
+        assert len(batch.events) == KEPT_REQUESTS + 2
+    with await feed.subscribe(after=3 + 10) as back:
+        assert (await back.next()).dropped == 0
+    with await feed.subscribe(1, frozenset({StorageUnwell})) as back:
+        batch = await back.next()
+        assert (told(batch), batch.dropped) == ([1, 2], 0), "it never wanted what is gone"
+
+
+async def test_what_is_rare_and_gone_is_no_loss_to_who_wants_requests_alone(
+    feed: EventFeed,
+) -> None:
+    finish(feed, [1, 2])
+    happen(feed, range(KEPT_EVENTS + 1))
+    with await feed.subscribe(1, frozenset({TpsUpdated})) as back:
+        batch = await back.next()
+        assert (back.reset, [t.seq for t in batch.events], batch.dropped) == (False, [2], 0)
+    with await feed.subscribe(1) as back:
+        assert back.reset
+
+
+async def test_a_slow_subscriber_is_told_of_losses_of_what_it_wants_alone(feed: EventFeed) -> None:
+    with await feed.subscribe(kinds=frozenset({StorageWell})) as slow:
+        happen(feed, range(KEPT_EVENTS))
+        feed.happened(StorageWell())
+        happen(feed, range(KEPT_EVENTS - 1))
+        await wait_all_tasks_blocked()
+        batch = await slow.next()
+        assert (names(batch), batch.dropped) == (["StorageWell"], 0)
+        feed.happened(StorageWell())
+        happen(feed, range(KEPT_EVENTS))
+        await wait_all_tasks_blocked()
+        batch = await slow.next()
+        assert (names(batch), batch.dropped, batch.over) == ([], 1, False)
+
+
+async def test_large_events_are_fewer(feed: EventFeed) -> None:
+    big = "x" * (KEPT_BYTES // 10)
+    with await feed.subscribe() as slow:
+        for _ in range(15):
+            feed.happened(StorageUnwell(big))
+        feed.happened(StorageUnwell(big * 11))
+        await wait_all_tasks_blocked()
+        batch = await slow.next()
+        assert (len(batch.events), batch.dropped) == (1, 15), "the newest one is always kept"
+
+
+# -- how things are
+
+
+class Meters:
+    """Gauges that a test sets."""
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.looks = 0
+
+    def load(self) -> LoadChanged:
+        self.looks += 1
+        return LoadChanged({A_ID: self.running} if self.running else {}, {}, self.running, 0)
+
+    def totals(self) -> StatisticsTick:
+        return StatisticsTick(*range(11))
+
+
+@pytest.fixture
+async def meters() -> Meters:
+    return Meters()
+
+
+@pytest.fixture
+async def metered(nursery: trio.Nursery, meters: Meters) -> EventFeed:
+    feed = EventFeed({}, now=lambda: NOW, gauges=meters)
+    await nursery.start(feed.run)
+    return feed
+
+
+async def test_nobody_looks_while_nobody_wants_to_know(metered: EventFeed, meters: Meters) -> None:
+    await trio.sleep(60)
+    with await metered.subscribe(kinds=frozenset({StorageUnwell})):
+        await trio.sleep(60)
+    assert meters.looks == 0
+    with await metered.subscribe(kinds=frozenset({LoadChanged})):
+        await trio.sleep(60.1)
+    assert meters.looks == 240
+    await trio.sleep(60)
+    assert meters.looks == 240
+    with await metered.subscribe():
+        metered.end()
+        await trio.sleep(60)
+    assert meters.looks == 240, "nor after the end"
+
+
+async def test_a_newcomer_is_told_how_things_are_and_then_of_changes(
+    metered: EventFeed, meters: Meters
+) -> None:
+    only = frozenset({LoadChanged})
+    with await metered.subscribe(kinds=only) as first:
+        assert names(await first.next()) == ["LoadChanged"]
+        assert trio.current_time() == LOOK_EVERY_S
+        with await metered.subscribe(kinds=only) as second:
+            assert names(await second.next()) == ["LoadChanged"]
+            assert await nothing(first)
+            await trio.sleep(LOOK_EVERY_S / 8)  # at no moment when it looks
+            for meters.running in (1, 2, 1, 3):
+                await trio.sleep(LOOK_EVERY_S / 4)
+            for one in (first, second):
+                (change,) = (await one.next()).events
+                assert change.event == LoadChanged({A_ID: 3}, {}, 3, 0), "only the newest"
+            meters.running = 4
+            await trio.sleep(10 * LOOK_EVERY_S)
+            meters.running = 5
+            await trio.sleep(10 * LOOK_EVERY_S)
+            (change,) = (await second.next()).events
+            assert change.event == LoadChanged({A_ID: 5}, {}, 5, 0)
+
+
+async def test_totals_come_every_few_seconds_and_are_no_place_to_go_on_from(
+    metered: EventFeed,
+) -> None:
+    happen(metered, [1])
+    with await metered.subscribe(kinds=frozenset({StatisticsTick, StorageUnwell})) as following:
+        times = []
+        for _ in range(3):
+            (tick,) = (await following.next()).events
+            assert (tick.seq, tick.event) == (1, StatisticsTick(*range(11)))
+            times.append(trio.current_time())
+        assert times == [0.25, 5.25, 10.25]
+        assert metered.statistics().events == 1
+
+
+# -- many
+
+
+async def test_two_hundred_are_told_of_what_was_made_once(
+    feed: EventFeed, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[object] = []
+
+    def dumps(shown: object) -> str:
+        made.append(shown)
+        return json.dumps(shown)
+
+    monkeypatch.setattr(event_json, "json", SimpleNamespace(dumps=dumps))
+    batches: list[list[Batch]] = []
+
+    async def follow() -> None:
+        with await feed.subscribe() as subscription:
+            batches.append(mine := [])
+            while True:
+                mine.append(await subscription.next())
+                assert all(t.json for t in mine[-1].events)
+
+    for _ in range(200):
+        nursery.start_soon(follow)
+    await wait_all_tasks_blocked()
+    happen(feed, [1])
+    await wait_all_tasks_blocked()
+    finish(feed, range(9))
+    await trio.sleep(200 * PER_SUBSCRIBER_S)
+    await wait_all_tasks_blocked()
+    assert len(made) == 10
+    assert {tuple(len(batch.events) for batch in mine) for mine in batches} == {(1, 9)}
+    assert len({id(batch) for mine in batches for batch in mine}) == 2, "they share them"
+
+
+async def test_the_more_follow_the_longer_it_gathers_and_the_rarer_it_looks(
+    metered: EventFeed, meters: Meters
+) -> None:
+    many = [await metered.subscribe() for _ in range(200)]
+    await trio.sleep(60.5)
+    assert meters.looks == 61, "the first one for the first of them alone"
+    began_s = trio.current_time()
+    finish(metered, [1])
+    following = await metered.subscribe(kinds=frozenset({TpsUpdated}))
+    finish(metered, [2])
+    assert [t.seq for t in (await following.next()).events] == [2]
+    assert trio.current_time() - began_s == pytest.approx(200 * PER_SUBSCRIBER_S, abs=0.01)
+    happen(metered, [1])
+    await wait_all_tasks_blocked()
+    assert told(await many[0].next()) == [1], "what is rare waits for nobody"
+
+
+async def test_totals_keep_their_time_however_many_follow(metered: EventFeed) -> None:
+    for _ in range(200):
+        await metered.subscribe(kinds=frozenset({LoadChanged}))
+    with await metered.subscribe(kinds=frozenset({StatisticsTick})) as following:
+        times = []
+        for _ in range(4):
+            await following.next()
+            times.append(trio.current_time())
+    gaps = [after - before for before, after in pairwise(times)]
+    assert all(4 < gap < 6.1 for gap in gaps), gaps

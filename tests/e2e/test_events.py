@@ -15,7 +15,10 @@ from tests.e2e.conftest import StartBalancer
 from tests.e2e.fleet import Balancer
 from tests.e2e.stub import Stub
 
-EVENTS = "/api/dashboard/events"
+EVENTS = (
+    "/api/dashboard/events"
+    "?types=EndpointRegistered,EndpointStatusChanged,ModelsChanged,Draining,ServerStopping"
+)
 PATIENCE_S = 10.0
 
 

@@ -472,7 +472,8 @@ async def test_a_circuit_that_opens_is_tried_and_closes_is_told(scene: Scene) ->
     await two(scene)
     scene.on("bad", FAILS_FAST)
     await scene.settle()
-    with await scene.house.feed.subscribe() as news:
+    circuits = frozenset({CircuitOpened, CircuitHalfOpened, CircuitClosed})
+    with await scene.house.feed.subscribe(kinds=circuits) as news:
         for _ in range(3):
             await scene.ask()
         scene.on("bad", OK)
@@ -493,7 +494,7 @@ async def test_an_endpoint_that_asks_to_be_left_alone_is_told(scene: Scene) -> N
     await two(scene)
     scene.on("bad", error_answer(429, "slow down", retry_after="30"))
     await scene.settle()
-    with await scene.house.feed.subscribe() as news:
+    with await scene.house.feed.subscribe(kinds=frozenset({EndpointCooling})) as news:
         await scene.ask()
         await scene.settle()
         told = [one.event for one in (await news.next()).events]

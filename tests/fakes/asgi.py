@@ -1,4 +1,4 @@
-"""An ASGI server that a test plays by hand: the lifespan, and single HTTP requests."""
+"""An ASGI server that a test plays by hand: the lifespan, single HTTP requests, WebSockets."""
 
 from __future__ import annotations
 
@@ -181,3 +181,50 @@ class Request:
         error: dict[str, Any] = self.json["error"]
         assert error.keys() == {"message", "type", "param", "code"}
         return error
+
+
+class Upgrade(Request):
+    """A request that would open a WebSocket.
+
+    Its answer is told as one of HTTP: refused, as it is; opened, as 101, whose body has a line for
+    each message, and which is complete once the WebSocket has been closed.
+    """
+
+    def __init__(self, app: App, path: str, **more: Any) -> None:
+        super().__init__(app, "GET", path, None, **more)
+        del self.scope["method"]
+        self.scope |= {
+            "type": "websocket",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "scheme": "ws",
+            "subprotocols": [],
+            "extensions": {"websocket.http.response": {}},
+        }
+        self._to_app.send_nowait({"type": "websocket.connect"})
+        self.closed_with: int | None = None
+
+    def say(self, text: str) -> None:
+        self._to_app.send_nowait({"type": "websocket.receive", "bytes": None, "text": text})
+
+    def leave(self) -> None:
+        self._to_app.send_nowait({"type": "websocket.disconnect", "code": 1001})
+
+    @property
+    def messages(self) -> list[Any]:
+        """What has been told so far."""
+        assert self.status == 101, (self.status, self.body)
+        return [json.loads(line) for line in self.body.splitlines()]
+
+    async def _hear(self, message: Message) -> None:
+        match message["type"]:
+            case "websocket.accept":
+                told = {"status": 101, "headers": message["headers"]}
+                await super()._hear({"type": "http.response.start", **told})
+            case "websocket.send":
+                data = message["text"].encode() + b"\n"
+                await super()._hear({"type": "http.response.body", "body": data, "more_body": True})
+            case "websocket.close":
+                self.closed_with = message["code"]
+                await super()._hear({"type": "http.response.body", "more_body": False})
+            case kind:
+                await super()._hear({**message, "type": kind.removeprefix("websocket.")})

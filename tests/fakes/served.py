@@ -7,7 +7,7 @@ from typing import Any
 import trio
 
 from llmlb.http.application import LlmlbApp
-from tests.fakes.asgi import Lifespan, Request
+from tests.fakes.asgi import Lifespan, Request, Upgrade
 from tests.fakes.house import Scene
 from tests.fakes.upstream import FakeUpstream
 
@@ -25,6 +25,9 @@ class Served:
         return Scene(self.app.house, self.upstream, self.app.exchange)
 
     def request(self, method: str, path: str, body: bytes | None = b"", **more: Any) -> Request:
+        """One request, which has still to be let run; the method `WS` opens a WebSocket."""
+        if method == "WS":
+            return Upgrade(self.app, path, **more)
         return Request(self.app, method, path, body, **more)
 
     async def __call__(

@@ -14,6 +14,7 @@ from hypercorn.typing import ASGIFramework
 from hypercorn.utils import wrap_app
 
 from llmlb.http.wire.connection import Connection, Limits
+from llmlb.http.wire.websocket import MOST_BYTES
 from tests.fakes.asgi import LOOPBACK
 
 LIMITS = Limits(header_s=10, idle_s=20, write_s=30)
@@ -36,6 +37,7 @@ class Client:
         self.stream, its_end = pair()
         config = Config()
         config.include_date_header = config.include_server_header = False
+        config.websocket_max_message_size = MOST_BYTES
         self.context = WorkerContext(None)
         self.connection = Connection(
             wrap_app(app, 0, "asgi"), config, self.context, its_end, limits, **LOOPBACK

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmlb.actors.feed import KEPT_EVENTS, MOST_SUBSCRIBERS, Batch
+from llmlb.event_json import Told
 from llmlb.events import (
     CircuitOpened,
     EndpointRemoved,
@@ -21,7 +22,6 @@ from llmlb.events import (
     Event,
     StorageUnwell,
     StorageWell,
-    Told,
 )
 from llmlb.http.manage.event_json import NOT_KNOWN, EventIds
 from llmlb.http.manage.following import KEEP_ALIVE_EVERY_S, TAKING_LIMIT_S
@@ -101,8 +101,8 @@ async def test_what_happens_to_an_endpoint_is_told(served: Served, prefix: str) 
     await served("DELETE", "/api/endpoints/id-a")
     await trio.testing.wait_all_tasks_blocked()
 
-    _, *told = said(request)
-    assert [event["type"] for event in told] == [
+    _, *events = said(request)
+    assert [event["type"] for event in events] == [
         "EndpointRegistered",
         "EndpointStatusChanged",
         "EndpointUpdated",  # its engine has been found
@@ -112,8 +112,8 @@ async def test_what_happens_to_an_endpoint_is_told(served: Served, prefix: str) 
         "EndpointUpdated",
         "EndpointRemoved",
     ]
-    assert [event["seq"] for event in told] == list(range(1, 9))
-    assert told[1] == {
+    assert [event["seq"] for event in events] == list(range(1, 9))
+    assert events[1] == {
         "type": "EndpointStatusChanged",
         "seq": 2,
         "at": "2026-03-01T12:00:00.000Z",
@@ -126,8 +126,8 @@ async def test_what_happens_to_an_endpoint_is_told(served: Served, prefix: str) 
             "reason": None,
         },
     }
-    assert told[3]["data"]["added"] == ["x", "y"]
-    assert told[6]["data"]["mode"] == "draining"
+    assert events[3]["data"]["added"] == ["x", "y"]
+    assert events[6]["data"]["mode"] == "draining"
 
 
 async def test_an_endpoint_that_fails_is_told_with_the_reason(served: Served) -> None:
@@ -206,7 +206,7 @@ def test_every_id_is_read_as_it_was_given_and_others_are_not_known(seq: int, oth
 
 
 async def test_a_comment_comes_when_nothing_happens(served: Served) -> None:
-    request = await follow(served)
+    request = await follow(served, query_string=b"types=StorageWell,RequestFinished")
     before = len(request.answer)
     await trio.sleep(3 * KEEP_ALIVE_EVERY_S + 1)
     assert [m["body"] for m in request.answer[before:]] == [b": still there\n\n"] * 3
@@ -240,7 +240,7 @@ async def test_a_client_that_takes_nothing_is_given_up(served: Served, stuck_at:
 
 
 async def test_a_client_that_is_slow_is_told_how_much_it_has_missed(served: Served) -> None:
-    slow = Slow(served.app, "GET", EVENTS)
+    slow = Slow(served.app, "GET", EVENTS, query_string=b"types=StorageUnwell")
     served.begin(slow)
     await trio.testing.wait_all_tasks_blocked()
     await tell(served, *(StorageUnwell(str(n)) for n in range(KEPT_EVENTS + 5)))
@@ -365,16 +365,16 @@ ID = EndpointId("id-a")
 
 @given(st.text())
 def test_a_frame_is_one_line_whatever_names_hold(name: str) -> None:
-    told = Told(7, NOW, EndpointRemoved(ID, name))
-    body = EventIds("run").told(Batch((told,)))
+    one = Told(7, NOW, EndpointRemoved(ID, name))
+    body = EventIds("run").told(Batch((one,)))
     (frame,) = frames(body)
     assert frame["id"] == "run-7"
     assert json.loads(frame["data"])["data"]["name"] == name
 
 
 def test_times_are_told_in_utc_and_texts_as_they_are() -> None:
-    told = Told(1, NOW + timedelta(milliseconds=1), CircuitOpened(ID, "a", 3, 1.5))
-    (frame,) = frames(EventIds("run").told(Batch((told,))))
+    one = Told(1, NOW + timedelta(milliseconds=1), CircuitOpened(ID, "a", 3, 1.5))
+    (frame,) = frames(EventIds("run").told(Batch((one,))))
     assert json.loads(frame["data"]) == {
         "type": "CircuitOpened",
         "seq": 1,
@@ -390,8 +390,8 @@ def test_times_are_told_in_utc_and_texts_as_they_are() -> None:
 
 
 def test_the_older_products_fields_of_a_change_of_status_are_there() -> None:
-    told = Told(1, NOW, EndpointStatusChanged(ID, "a", Status.ONLINE, Status.ERROR, "slow"))
-    (frame,) = frames(EventIds("run").told(Batch((told,))))
+    one = Told(1, NOW, EndpointStatusChanged(ID, "a", Status.ONLINE, Status.ERROR, "slow"))
+    (frame,) = frames(EventIds("run").told(Batch((one,))))
     shown = json.loads(frame["data"])
     assert shown["type"] == "EndpointStatusChanged"
     assert shown["data"].items() >= {

@@ -73,6 +73,7 @@ GET    /setup                                       public
 POST   /setup                                       public
 GET    /setup.css                                   public
 GET    /openapi.json                                viewer metrics.read
+WS     /ws/dashboard                                viewer
 POST   /v1/chat/completions                         openai.inference core
 POST   /v1/completions                              openai.inference core
 POST   /v1/embeddings                               openai.inference core
@@ -94,8 +95,8 @@ GET    /v1/models                                   openai.models.read
 GET    /v1/models/<path:name>                       openai.models.read
 """
 
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
-SAFE = ("GET", "HEAD")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "WS")
+SAFE = ("GET", "HEAD", "WS")
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def test_the_table_has_every_route_and_no_other() -> None:
     routes = {
         (method, rule.rule)
         for rule in create_app(run_in_thread=run_inline).url_map.iter_rules()
-        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        for method in ({"WS"} if rule.websocket else (rule.methods or set()) - {"HEAD", "OPTIONS"})
     }
 
     assert routes == TABLE.keys()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llmlb.accounts import Accounts, ApiKey, KeyId, Role, User
 from llmlb.accounts.credentials import find_key
@@ -100,6 +100,27 @@ class Gate:
             raise
         return caller
 
+    def still_admits(self, need: Need, caller: Caller) -> bool:
+        """Whether *caller*, who was let in, would be let in now: for what goes on for long.
+
+        A session may have ended since, a key may be disabled, their user may be gone, or be a
+        viewer now.
+        """
+        session, accounts = caller.session, self._accounts()
+        try:
+            if caller.key is not None:
+                key, owner = self._valid(accounts, accounts.keys.get(caller.key.id))
+                self._refuse_without_right(need, replace(caller, key=key, user=owner))
+                return True
+            if session is None:
+                return self.open_to_local or not caller.local
+            if session.expires_at <= self._world.now():
+                return False
+            self._refuse_without_right(need, replace(caller, user=user_in(accounts, session)))
+        except LbError:
+            return False
+        return True
+
     def _as_local(self, need: Need, knock: Knock, address: str | None) -> Caller:
         whence = knock.whence
         invited = self.policy.invites(knock.path, knock.headers.get("origin"))
@@ -133,7 +154,10 @@ class Gate:
         raise MissingCredential(_HOW_TO[need.key is not None, need.role is not None])
 
     def _key(self, accounts: Accounts, presented: str) -> tuple[ApiKey, User]:
-        key = find_key(accounts, presented)
+        return self._valid(accounts, find_key(accounts, presented))
+
+    def _valid(self, accounts: Accounts, key: ApiKey | None) -> tuple[ApiKey, User]:
+        """*key*, as it is now, and whose it is. Raises AuthenticationError, ExpiredApiKey."""
         owner = None if key is None else accounts.users.get(key.owner)
         if key is None or owner is None or not key.enabled:
             raise AuthenticationError("The API key is not valid.")

@@ -35,6 +35,9 @@ class Need:
     """The exchange core asks, for every face."""
 
 
+WEBSOCKET = "WS"
+"""What stands for the method of a request that opens a WebSocket."""
+
 ALWAYS = Need(public=True, always=True)
 PUBLIC = Need(public=True)
 INFERENCE = Need(key=Permission.INFERENCE, in_core=True)
@@ -62,6 +65,7 @@ _ONE = "/endpoints/<endpoint_id>"
 _USERS = _admin_or(_P.USERS_MANAGE, person=True)
 _INVITATIONS = _admin_or(_P.INVITATIONS_MANAGE, person=True)
 _ALL_KEYS = _admin_or(_P.API_KEYS_MANAGE, person=True)
+LOGS = _admin_or(_P.LOGS_READ)
 _METRICS = Need(key=_P.METRICS_READ, role=Role.VIEWER, public_if_set=True)
 
 _MANAGEMENT: Mapping[str, Need] = {
@@ -98,8 +102,8 @@ _MANAGEMENT: Mapping[str, Need] = {
     f"POST {_ONE}/disable": _admin_or(_P.ENDPOINTS_MANAGE),
     f"POST {_ONE}/chat/completions": CHOSEN,
     "GET /requests/<request_id>/decision": _anybody_or(_P.ENDPOINTS_READ),
-    f"GET {_ONE}/logs": _admin_or(_P.LOGS_READ),
-    "GET /dashboard/logs/lb": _admin_or(_P.LOGS_READ),
+    f"GET {_ONE}/logs": LOGS,
+    "GET /dashboard/logs/lb": LOGS,
     "GET /system/logging": ADMIN,
     "PUT /system/logging": ADMIN,
     "GET /dashboard/events": ANYBODY,
@@ -118,6 +122,7 @@ def _table() -> Iterable[tuple[str, Need]]:
     yield "POST /setup", ALWAYS
     yield "GET /setup.css", ALWAYS
     yield "GET /openapi.json", _METRICS
+    yield f"{WEBSOCKET} /ws/dashboard", ANYBODY
     for path in PATHS.values():
         yield f"POST {path}", INFERENCE
     for route in (
@@ -136,7 +141,7 @@ def _table() -> Iterable[tuple[str, Need]]:
 
 
 NEEDS: Mapping[str, Need] = MappingProxyType(dict(_table()))
-"""By method and rule, as `GET /v1/models`. HEAD is as GET."""
+"""By method and rule, as `GET /v1/models`. HEAD is as GET, and a WebSocket's method is `WS`."""
 
 
 def refuse_undeclared(url_map: Map) -> None:
@@ -144,7 +149,7 @@ def refuse_undeclared(url_map: Map) -> None:
     routes = {
         f"{method} {rule.rule}"
         for rule in url_map.iter_rules()
-        for method in (rule.methods or set()) - {"HEAD"}
+        for method in ({WEBSOCKET} if rule.websocket else (rule.methods or set()) - {"HEAD"})
     }
     if routes != NEEDS.keys():
         raise ValueError(f"routes and needs differ: {sorted(routes ^ NEEDS.keys())}")

@@ -1,15 +1,17 @@
-"""How an event looks on the wire, and how its place is told and read."""
+"""How events go to those who follow them: frames of a stream, messages of a WebSocket."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import get_args
 
 from llmlb.actors.feed import Batch
-from llmlb.events import Told
-from llmlb.http.manage.endpoint_json import JsonObject, instant
+from llmlb.errors import InvalidRequest
+from llmlb.event_json import Told
+from llmlb.events import EndpointRegistered, EndpointRemoved, Event, State
 
 RETRY_MS = 3000
 """After so long a client comes back that has lost its stream."""
@@ -17,12 +19,43 @@ RETRY_MS = 3000
 NOT_KNOWN = -1
 """The place of no event: whoever goes on after it may have missed some."""
 
+CONNECTED = "what happens from here on follows"
+RESET = "events may be missing: look at everything anew"
+UNWELCOME = "the session has ended: log in again"
+
+OLDER_NAMES: Mapping[type[Event], str] = MappingProxyType(
+    {EndpointRegistered: "NodeRegistered", EndpointRemoved: "NodeRemoved"}
+)
+"""What the older product's WebSocket calls the same; all other names are alike."""
+
+_KINDS: Mapping[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
+_OLDER_KINDS = {**_KINDS, **{name: kind for kind, name in OLDER_NAMES.items()}}
+
+
+def kinds_asked(query: Mapping[str, str], *, older: bool = False) -> frozenset[type[Event]] | None:
+    """What `types=A,B` asks for; None: all. Raises InvalidRequest for a name that is none.
+
+    With *older*, the older product's names mean the same.
+    """
+    said = query.get("types")
+    if said is None:
+        return None
+    known = _OLDER_KINDS if older else _KINDS
+    names = said.split(",")
+    unknown = next((name for name in names if name not in known), None)
+    if unknown is not None:
+        raise InvalidRequest(
+            f"'{unknown[:100]}' is no type of event; there are {', '.join(known)}.", param="types"
+        )
+    return frozenset(known[name] for name in names)
+
 
 class EventIds:
     """The `id` of each event of one run: numbers begin anew with every start."""
 
     def __init__(self, instance_id: str) -> None:
         self._run = instance_id
+        self._latest: tuple[Batch, bytes] = (Batch(()), b"")
 
     def of(self, seq: int) -> str:
         return f"{self._run}-{seq}"
@@ -38,40 +71,49 @@ class EventIds:
 
     def greeting(self, seq: int, *, reset: bool) -> bytes:
         """What a stream begins with that goes on after *seq*."""
-        kind = "reset" if reset else "connected"
-        message = (
-            "events may be missing: look at everything anew"
-            if reset
-            else "what happens from here on follows"
-        )
-        told = _lines({"type": kind, "message": message}, self.of(seq))
-        return f"retry: {RETRY_MS}\n".encode() + told
+        kind, message = ("reset", RESET) if reset else ("connected", CONNECTED)
+        told = _frame(json.dumps({"type": kind, "message": message}), self.of(seq))
+        return f"retry: {RETRY_MS}\n{told}".encode()
 
     def told(self, batch: Batch) -> bytes:
-        """All of *batch*, beginning with how much of it is missing."""
-        pieces = [_lines(told_json(told), self.of(told.seq)) for told in batch.events]
-        if batch.dropped:
-            pieces.insert(0, _lines({"type": "dropped", "count": batch.dropped}))
-        return b"".join(pieces)
+        """All of *batch*, beginning with how much of it is missing.
+
+        Those who are equally far are given the same batch, one after the other: it is put
+        together once for all of them.
+        """
+        latest, frames = self._latest
+        if batch is not latest:
+            pieces = [self._event(told) for told in batch.events]
+            if batch.dropped:
+                pieces.insert(0, _frame(json.dumps({"type": "dropped", "count": batch.dropped})))
+            frames = "".join(pieces).encode()
+            self._latest = (batch, frames)
+        return frames
+
+    def _event(self, told: Told) -> str:
+        # how things are is no place to go on from
+        return _frame(told.json, None if isinstance(told.event, State) else self.of(told.seq))
 
 
-def told_json(told: Told) -> JsonObject:
-    """One event, in the older product's envelope."""
-    data: JsonObject = asdict(told.event)
-    if "endpoint_id" in data:
-        data["runtime_id"] = data["endpoint_id"]  # as the older product has it
-    return {
-        "type": type(told.event).__name__,
-        "seq": told.seq,
-        "at": instant(told.at),
-        "data": data,
-    }
+def farewell() -> bytes:
+    """What a stream ends with whose client is not welcome any more."""
+    return _frame(json.dumps({"type": "unauthorized", "message": UNWELCOME})).encode()
 
 
-def _lines(shown: JsonObject, event_id: str | None = None) -> bytes:
-    # json.dumps escapes line breaks and all that is not ASCII: one line, whatever names hold.
-    lines: Iterable[str] = (
-        *([] if event_id is None else [f"id: {event_id}"]),
-        f"data: {json.dumps(shown)}",
-    )
-    return "".join(f"{line}\n" for line in (*lines, "")).encode()
+def _frame(data: str, event_id: str | None = None) -> str:
+    place = "" if event_id is None else f"id: {event_id}\n"
+    return f"{place}data: {data}\n\n"
+
+
+HELLO = json.dumps({"type": "connected", "message": CONNECTED})
+"""The first message of a WebSocket."""
+
+
+def messages(batch: Batch) -> Iterable[str]:
+    """The messages of a WebSocket that tell *batch*, in the older product's words."""
+    if batch.dropped:
+        yield json.dumps({"type": "dropped", "data": {"count": batch.dropped}})
+    for told in batch.events:
+        older = OLDER_NAMES.get(type(told.event))
+        ours = f'{{"type": "{type(told.event).__name__}"'
+        yield told.json if older is None else f'{{"type": "{older}"{told.json[len(ours) :]}'

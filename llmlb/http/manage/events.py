@@ -4,37 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from quart import Blueprint, Response, g, request
 
 from llmlb.actors.feed import Subscription
 from llmlb.actors.mailbox import ActorGone
 from llmlb.errors import LbError
+from llmlb.events import Event
 from llmlb.house import House
+from llmlb.http.access.gate import Gate
+from llmlb.http.access.needs import ANYBODY
 from llmlb.http.asgi import ExchangeResponse
 from llmlb.http.downstream import Downstream
 from llmlb.http.dressed import Dressed
-from llmlb.http.manage.event_json import EventIds
-from llmlb.http.manage.following import STREAM_HEADERS, BrokenOff, refuse, tell_to_the_end
+from llmlb.http.inbound import caller_at_hand
+from llmlb.http.manage.event_json import EventIds, kinds_asked
+from llmlb.http.manage.streaming import STREAM_HEADERS, BrokenOff, refuse, tell_to_the_end
 from llmlb.http.response_policy import ResponsePolicy
 from llmlb.http.turned_away import shutting_down
 
 
 def event_stream(
     house: Callable[[], House],
-    instance_id: str,
+    gate: Callable[[], Gate],
+    ids: EventIds,
     policy: Callable[[], ResponsePolicy] = ResponsePolicy,
 ) -> Blueprint:
     """`/dashboard/events`, to be registered under each management prefix."""
-    routes, ids = Blueprint("events", __name__), EventIds(instance_id)
+    routes = Blueprint("events", __name__)
 
     @routes.get("/dashboard/events")
     async def follow_events() -> Response:
-        current = house()
+        current, kinds = house(), kinds_asked(request.args)
         if request.method == "HEAD":
             return Response(b"", 200, dict(STREAM_HEADERS))
         after = ids.seq_of(request.headers.get("last-event-id"))
-        following = _Following(current, ids, after, g.request_id)
+        welcome = partial(gate().still_admits, ANYBODY, caller_at_hand())
+        following = _Following(current, ids, after, kinds, welcome, g.request_id)
         return ExchangeResponse(lambda client: following.run(Dressed(client, policy())))
 
     return routes
@@ -47,20 +54,23 @@ class _Following:
     house: House
     ids: EventIds
     after: int | None
+    kinds: frozenset[type[Event]] | None
+    welcome: Callable[[], bool]
     request_id: str
 
     async def run(self, downstream: Downstream) -> None:
         """Until the client leaves, or the feed ends. Raises PeerGone."""
         ours = (("x-request-id", self.request_id),)
         try:
-            subscription = await self.house.feed.subscribe(self.after)
+            subscription = await self.house.feed.subscribe(self.after, self.kinds)
         except (LbError, ActorGone) as error:
             refusal = error if isinstance(error, LbError) else shutting_down()
             await refuse(refusal, downstream, ours)
             return
         with subscription:
             greeting = self.ids.greeting(subscription.seq, reset=subscription.reset)
-            await tell_to_the_end(greeting, lambda: self._next(subscription), downstream, ours)
+            following = partial(self._next, subscription)
+            await tell_to_the_end(greeting, following, downstream, ours, welcome=self.welcome)
 
     async def _next(self, subscription: Subscription) -> bytes | None:
         """What has happened, to be passed on. Raises BrokenOff."""
@@ -68,4 +78,4 @@ class _Following:
             batch = await subscription.next()
         except ActorGone:  # the house has fallen, or has not waited for a slow client
             raise BrokenOff from None
-        return self.ids.told(batch) if batch.events else None
+        return None if batch.over else self.ids.told(batch)

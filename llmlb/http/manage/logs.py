@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 import trio
@@ -13,16 +14,19 @@ from quart import Blueprint, Response, g, jsonify, request
 
 from llmlb.errors import InvalidRequest, LbError
 from llmlb.forms import Form
+from llmlb.http.access.gate import Gate
+from llmlb.http.access.needs import LOGS
 from llmlb.http.asgi import ExchangeResponse
 from llmlb.http.auditing import note
 from llmlb.http.downstream import Downstream
 from llmlb.http.dressed import Dressed
+from llmlb.http.inbound import caller_at_hand
 from llmlb.http.logs import Logs
 from llmlb.http.logs.redactor import Json
 from llmlb.http.logs.tail import Kept, LogTail
 from llmlb.http.manage.body import read_form
-from llmlb.http.manage.following import STREAM_HEADERS, refuse, tell_to_the_end
 from llmlb.http.manage.query import flag, whole
+from llmlb.http.manage.streaming import STREAM_HEADERS, refuse, tell_to_the_end
 from llmlb.http.response_policy import ResponsePolicy
 from llmlb.settings import LogLevel
 
@@ -49,7 +53,9 @@ class LogLevelForm(Form):
 
 
 def logs_routes(
-    logs: Callable[[], Logs], policy: Callable[[], ResponsePolicy] = ResponsePolicy
+    logs: Callable[[], Logs],
+    gate: Callable[[], Gate],
+    policy: Callable[[], ResponsePolicy] = ResponsePolicy,
 ) -> Blueprint:
     """`/dashboard/logs/lb` and `/system/logging`, to be registered under each prefix."""
     routes = Blueprint("logs", __name__)
@@ -62,7 +68,8 @@ def logs_routes(
             return jsonify(source=SOURCE, entries=entries, path=current.path)
         if request.method == "HEAD":
             return Response(b"", 200, dict(STREAM_HEADERS))
-        following = _Following(current.tail, wanted, g.request_id)
+        welcome = partial(gate().still_admits, LOGS, caller_at_hand())
+        following = _Following(current.tail, wanted, welcome, g.request_id)
         return ExchangeResponse(lambda client: following.run(Dressed(client, policy())))
 
     @routes.get("/system/logging")
@@ -144,6 +151,7 @@ class _Following:
 
     tail: LogTail
     wanted: Wanted
+    welcome: Callable[[], bool]
     request_id: str
     seq: int = 0
     """Of the last entry that was looked at."""
@@ -156,7 +164,8 @@ class _Following:
                 self.seq = self.tail.last_seq
                 if before := await self.wanted.newest(self.tail):
                     self.seq = before[0].seq - 1
-                await tell_to_the_end(b": the log follows\n\n", self._next, downstream, ours)
+                begin = b": the log follows\n\n"
+                await tell_to_the_end(begin, self._next, downstream, ours, welcome=self.welcome)
         except LbError as refusal:
             await refuse(refusal, downstream, ours)
 

@@ -6,7 +6,7 @@ import inspect
 from dataclasses import fields
 from typing import get_args
 
-from llmlb.actors.feed import KEPT_EVENTS
+from llmlb.actors.feed import KEPT_EVENTS, KEPT_REQUESTS
 from llmlb.errors import Overloaded
 from llmlb.events import Event
 from llmlb.http.manage.following import KEEP_ALIVE_EVERY_S
@@ -19,10 +19,17 @@ Each event is a JSON object with its `type`, `seq` (its number since the start),
 `endpoint_id`. There is no state in them: look at `/api/endpoints` once the stream has begun.
 
 A stream begins with `connected`, or with `reset` if `Last-Event-ID` is not known any more (the \
-newest {KEPT_EVENTS} events are kept, until the process ends): look at everything anew then. A \
-client that is too slow gets `dropped` with the `count` of events that it has missed. A comment \
-comes every {KEEP_ALIVE_EVERY_S:g} s in which nothing happens. The last event is \
-`ServerStopping`."""
+newest {KEPT_EVENTS} events are kept, until the process ends): look at everything anew then. Of \
+what comes with every request (`RequestFinished`, `TpsUpdated`) the newest {KEPT_REQUESTS} are \
+kept, apart from the others. A client that is too slow, or that comes back too late for them, gets \
+`dropped` with the `count` of events that it has missed. `LoadChanged` and `StatisticsTick` say \
+how things are: they have no `id`, and only the newest is told. A comment comes every \
+{KEEP_ALIVE_EVERY_S:g} s in which nothing is told. The last event is `ServerStopping`; a session \
+that has ended ends the stream with `unauthorized`.
+
+The same is told on the WebSocket `/ws/dashboard`, one message each, where `EndpointRegistered` \
+and `EndpointRemoved` are called `NodeRegistered` and `NodeRemoved`. A page gives it the token of \
+a session as `?token=`, or a cookie."""
 
 
 def _kinds() -> str:
@@ -53,6 +60,12 @@ EVENTS: tuple[Route, ...] = (
                 "Go on after the event of this `id`, as browsers do by themselves.",
                 {"type": "string"},
                 "header",
+            ),
+            Parameter(
+                "types",
+                "Only events of these types, with commas in between.",
+                {"type": "string"},
+                example="RequestFinished,LoadChanged",
             ),
         ),
         errors=(Overloaded,),

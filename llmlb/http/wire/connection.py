@@ -16,6 +16,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState
 
 from llmlb.http.wire.http1 import Http1
+from llmlb.http.wire.websocket import ASK_AFTER_S
 
 READ_BYTES = 64 * 1024
 
@@ -109,7 +110,7 @@ class Connection:
                 await self._http.handle(RawData(data))
             while self._http.connection.is_far_ahead and not self._ended:
                 await self._recycled.wait()
-            data = await self._receive()
+            data = await self._receive() if self._ended else await self._receive_or_ask()
         if not self._ended:
             await self._http.handle(RawData(b""))
 
@@ -120,6 +121,16 @@ class Connection:
             suppress(*_BROKEN),
         ):
             return bytes(await self._stream.receive_some(READ_BYTES))
+        return b""
+
+    async def _receive_or_ask(self) -> bytes:
+        """What comes next; a WebSocket's client that is silent is asked whether it is there."""
+        with trio.move_on_after(ASK_AFTER_S):
+            return await self._receive()
+        if not await self._http.ask_whether_there():
+            return await self._receive()
+        with trio.move_on_after(ASK_AFTER_S):
+            return await self._receive()
         return b""
 
     def _listen_for(self, limit_s: float) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import uuid
-from typing import Any
+from typing import Any, cast
 
 import h11
 import trio
-from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.events import Request
+from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
+from hypercorn.protocol.ws_stream import WSStream
+from wsproto.events import Ping
 
 from llmlb.errors import (
     HeadersTooLarge,
@@ -20,6 +23,7 @@ from llmlb.errors import (
 from llmlb.http.policy import HEADER_BLOCK_LIMIT_BYTES, has_two_lengths
 from llmlb.http.render import render_error
 from llmlb.http.response_policy import OF_API
+from llmlb.http.wire.websocket import PassingConnection, opens_websocket, plain_headers
 
 AHEAD_LIMIT_BYTES = 64 * 1024
 """No more is read of requests that are sent before the one at hand has been answered."""
@@ -109,7 +113,7 @@ def _refuse(request: h11.Request) -> None:
 class Http1(H11Protocol):
     """hypercorn's HTTP/1.1, without a way to any other protocol, and with errors in our shape."""
 
-    connection: StrictConnection
+    connection: StrictConnection | PassingConnection
 
     def __init__(self, *args: Any) -> None:  # noqa: ANN401 - hypercorn's business
         super().__init__(*args)
@@ -118,9 +122,16 @@ class Http1(H11Protocol):
 
     async def refuse(self, status: int, said: str) -> None:
         """Answer a request that has not come whole, if nothing has been answered yet."""
-        self.connection.said = said
         if self.connection.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            await self._send_error_response(status)
+            await self._send_error(status, said)
+
+    async def ask_whether_there(self) -> bool:
+        """Send a ping, if this is a WebSocket; False if it is none."""
+        if not isinstance(self.stream, WSStream):
+            return False
+        if self.stream.handshake.accepted:
+            await self.stream._send_wsproto_event(Ping())  # noqa: SLF001 - there is no other way
+        return True
 
     async def _handle_events(self) -> None:
         async with self._turn:  # the next request is looked at by another task than new bytes
@@ -135,7 +146,10 @@ class Http1(H11Protocol):
         """Leave the request what it is: hypercorn would turn to HTTP/2."""
 
     async def _create_stream(self, request: h11.Request) -> None:
-        """Pass over `Upgrade`, as a server may: there is nothing here to upgrade to."""
+        """Pass over `Upgrade`, as a server may, where there is nothing to upgrade to."""
+        if opens_websocket(request):
+            await self._create_websocket(request)
+            return
         headers = [(name, value) for name, value in request.headers if name != b"upgrade"]
         if len(headers) < len(request.headers):
             request = h11.Request(
@@ -146,9 +160,38 @@ class Http1(H11Protocol):
             )
         await super()._create_stream(request)
 
+    async def _create_websocket(self, request: h11.Request) -> None:
+        """As hypercorn does, but with a connection that is asked what ours are asked."""
+        self.stream = WSStream(
+            self.app,
+            self.config,
+            self.context,
+            self.task_group,
+            self.ssl,
+            self.client,
+            self.server,
+            self.stream_send,
+            STREAM_ID,
+        )
+        self.connection = PassingConnection(cast("StrictConnection", self.connection))
+        await self.stream.handle(
+            Request(
+                stream_id=STREAM_ID,
+                headers=plain_headers(request),
+                http_version=request.http_version.decode(),
+                method=request.method.decode(),
+                raw_path=request.target,
+                state=self.connection_state,
+            )
+        )
+        await self.context.mark_request()
+
     async def _send_error_response(self, status_code: int) -> None:
-        said = self.connection.said
-        error = _REFUSALS.get(status_code, InvalidRequest)(f"The request is refused: {said}.")
+        # one that bytes just pass refuses nothing
+        await self._send_error(status_code, cast("StrictConnection", self.connection).said)
+
+    async def _send_error(self, status: int, said: str) -> None:
+        error = _REFUSALS.get(status, InvalidRequest)(f"The request is refused: {said}.")
         ours = (("x-request-id", uuid.uuid4().hex), ("connection", "close"), *OF_API)
         head, body = render_error(error, ours)
         own = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in head.headers]
