@@ -253,7 +253,7 @@ class EndpointRefusal(LbError):
 
 
 class NotImplementedYet(LbError):
-    """The route, or a field of the request, is not built yet."""
+    """The route, or a field of the request, is not built yet, or an engine has no API for it."""
 
     status, _type, _code = 501, "invalid_request_error", "not_implemented"
 
@@ -283,7 +283,7 @@ class EndpointOffline(LbError):
 
 
 class Overloaded(LbError):
-    """Too many bytes of request bodies are held at once, or too many streams."""
+    """Too much at once: bytes of request bodies, streams, downloads, benchmarks."""
 
     status, _type, _code = 503, "service_unavailable", "overloaded"
 

@@ -99,6 +99,35 @@ class EndpointCooling:
 
 
 @dataclass(frozen=True, slots=True)
+class DownloadProgress:
+    """A model on its way to an endpoint: begun, further, or over; `error_message` is for people."""
+
+    endpoint_id: EndpointId
+    name: str
+    task_id: str
+    model: str
+    status: str
+    progress: float
+    """From 0 to 1."""
+    downloaded_bytes: int
+    total_bytes: int
+    error_message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkProgress:
+    """A benchmark has begun, is further, or is over; `mean_tps` is what was measured so far."""
+
+    run_id: str
+    model: str
+    status: str
+    progress: float
+    """From 0 to 1."""
+    mean_tps: float | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class StorageUnwell:
     """The database refuses or does not answer; `reason` is for people."""
 
@@ -205,6 +234,8 @@ Event = (
     | CircuitHalfOpened
     | CircuitClosed
     | EndpointCooling
+    | DownloadProgress
+    | BenchmarkProgress
     | StorageUnwell
     | StorageWell
     | AuditLogBroken

@@ -15,6 +15,7 @@ from llmlb.activity import HouseGauges, events_of
 from llmlb.actors.admission import AdmissionController, CircuitChange, CircuitState
 from llmlb.actors.audit import AuditLog, Retention
 from llmlb.actors.feed import EventFeed
+from llmlb.actors.jobs import JobOwner
 from llmlb.actors.journal import Journal
 from llmlb.actors.keyring import KeyRing
 from llmlb.actors.latency import LatencyTracker, Observed
@@ -106,6 +107,13 @@ class House:
             on_broken=self.audit_broken,
         )
         self.recent = RecentRequests()
+        self.jobs = JobOwner(
+            on_event=self.tell_event,
+            on_downloaded=self.downloaded,
+            now=world.now,
+            clock=world.clock,
+            new_id=world.new_id,
+        )
         gauges = HouseGauges(
             self.admission.statistics, self.journal.totals, lambda: self.registry.catalog
         )
@@ -140,6 +148,8 @@ class House:
         self._drop_connections(endpoint_id)
         with suppress(ActorGone):
             self.latency.forget(endpoint_id)
+        with suppress(ActorGone):
+            self.jobs.endpoint_gone(endpoint_id)
 
     # -- the prober tells
 
@@ -192,6 +202,13 @@ class House:
                 self.journal.hurry()
             with suppress(ActorGone):
                 self.audit.hurry()
+
+    # -- the owner of the jobs tells
+
+    def downloaded(self, endpoint_id: EndpointId) -> None:
+        """The endpoint has one model more."""
+        with suppress(ActorGone):
+            self.prober.hurry(endpoint_id, resync=True)
 
     # -- the audit log tells
 
@@ -284,6 +301,8 @@ class House:
         """
         self._draining = True
         self.tell_event(Draining())
+        with suppress(ActorGone):
+            self.jobs.end_all()
         self.admission.refuse_all()
         with suppress(ActorGone):
             await self.admission.wait_until_idle()
@@ -323,11 +342,13 @@ class House:
                     await middle.start(self.admission.run)
                     await middle.start(self._work_in_background)
                     async with trio.open_nursery() as first:
+                        await first.start(self.jobs.run)
                         await first.start(self.prober.run)
                         await first.start(self.registry.run)
                         await first.start(self.keyring.run)
                         task_status.started()
                         await self._closing.wait()
+                        self.jobs.close()
                         self.prober.close()
                         self.registry.close()
                         self.keyring.close()

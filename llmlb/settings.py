@@ -135,6 +135,8 @@ class Settings(BaseSettings):
     """From its first attempt on, so long a request may still be tried on another endpoint."""
     load_grace_s: float = Field(120.0, ge=0, le=3600)
     """A load goes on so long after the client has left that caused it; 0: not at all."""
+    download_stall_s: float = Field(900.0, gt=0, le=86_400)
+    """A model that an endpoint fetches is given up if it comes no further for so long."""
     stream_keepalive_s: float = Field(0.0, ge=0, le=3600)
     """A stream that has said nothing yet gets a comment so often; 0: none."""
 

@@ -34,6 +34,7 @@ from llmlb.http.intake.spool import Spool
 from llmlb.http.logs import Logs
 from llmlb.http.manage.audit import audit_log
 from llmlb.http.manage.auth import authentication
+from llmlb.http.manage.benchmarks import benchmarks
 from llmlb.http.manage.chat import chosen_endpoint
 from llmlb.http.manage.dashboard_socket import dashboard_socket
 from llmlb.http.manage.endpoint_logs import endpoint_logs
@@ -43,6 +44,7 @@ from llmlb.http.manage.events import event_stream
 from llmlb.http.manage.keys import keys
 from llmlb.http.manage.later import not_built_yet
 from llmlb.http.manage.logs import logs_routes
+from llmlb.http.manage.models import endpoint_models
 from llmlb.http.manage.requests import decisions
 from llmlb.http.manage.setup import setup
 from llmlb.http.manage.users import people
@@ -310,6 +312,8 @@ def create_app(
                 "endpoint_logs",
                 endpoint_logs(lambda: app.house, lambda: app.exchange.client, app.logs.redactor),
             ),
+            ("models", endpoint_models(lambda: app.exchange)),
+            ("benchmarks", benchmarks(lambda: app.exchange)),
         ):
             name = f"management_{prefix[1:]}_{named}"
             app.register_blueprint(routes, url_prefix=prefix, name=name)

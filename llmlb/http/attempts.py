@@ -45,6 +45,8 @@ class Attempts:
     house: House
     client: UpstreamClient
     cut_off: CutOff
+    counted: bool = True
+    """Whether the house hears of each attempt: it counts those for clients."""
     _loads: Loads = field(init=False)
     _unmetered: set[tuple[str, str]] = field(default_factory=set)
     """Endpoints (id, URL) that refuse to be asked for usage; bounded by their number."""
@@ -198,7 +200,7 @@ class Attempts:
                 None if failure is None else str(failure)[:MOST_REASON_CHARS],
             )
         )
-        if request.api in _NO_INFERENCE:
+        if request.api in _NO_INFERENCE or not self.counted:
             return
         self.house.finished(
             lease.endpoint,

@@ -17,6 +17,7 @@ from llmlb.http.access.gate import Knock
 from llmlb.http.access.origin import SAFE
 
 _ENDPOINT, _USER, _KEY, _INVITATION = "endpoint", "user", "api_key", "invitation"
+_BENCHMARK = "benchmark"
 
 ACTIONS: Mapping[str, tuple[str, str | None]] = MappingProxyType(
     {
@@ -44,6 +45,11 @@ ACTIONS: Mapping[str, tuple[str, str | None]] = MappingProxyType(
         "POST /endpoints/<endpoint_id>/enable": ("endpoint.enable", _ENDPOINT),
         "POST /endpoints/<endpoint_id>/drain": ("endpoint.drain", _ENDPOINT),
         "POST /endpoints/<endpoint_id>/disable": ("endpoint.disable", _ENDPOINT),
+        "POST /endpoints/<endpoint_id>/models/delete": ("model.delete", _ENDPOINT),
+        "POST /endpoints/<endpoint_id>/download": ("model.download", _ENDPOINT),
+        "DELETE /endpoints/<endpoint_id>/download/<task_id>": ("model.cancel", _ENDPOINT),
+        "POST /benchmarks/tps": ("benchmark.begin", _BENCHMARK),
+        "DELETE /benchmarks/tps/<run_id>": ("benchmark.cancel", _BENCHMARK),
         "POST /dashboard/audit-logs/verify": ("audit.verify", None),
         "PUT /system/logging": ("logging.edit", None),
     }

@@ -51,12 +51,21 @@ POST   /endpoints/<endpoint_id>/sync                admin endpoints.manage
 POST   /endpoints/<endpoint_id>/enable              admin endpoints.manage
 POST   /endpoints/<endpoint_id>/drain               admin endpoints.manage
 POST   /endpoints/<endpoint_id>/disable             admin endpoints.manage
+GET    /endpoints/<endpoint_id>/models/<path:model>/info viewer endpoints.read
+POST   /endpoints/<endpoint_id>/models/delete       admin endpoints.manage
+POST   /endpoints/<endpoint_id>/download            admin endpoints.manage
+GET    /endpoints/<endpoint_id>/download/progress   viewer endpoints.read
+DELETE /endpoints/<endpoint_id>/download/<task_id>  admin endpoints.manage
 POST   /endpoints/<endpoint_id>/chat/completions    viewer core
 GET    /requests/<request_id>/decision              viewer endpoints.read
 GET    /endpoints/<endpoint_id>/logs                admin logs.read
 GET    /dashboard/logs/lb                           admin logs.read
 GET    /system/logging                              admin
 PUT    /system/logging                              admin
+POST   /benchmarks/tps                              admin
+GET    /benchmarks/tps                              viewer
+GET    /benchmarks/tps/<run_id>                     viewer
+DELETE /benchmarks/tps/<run_id>                     admin
 GET    /dashboard/events                            viewer
 GET    /dashboard/audit-logs                        admin
 GET    /dashboard/audit-logs/stats                  admin

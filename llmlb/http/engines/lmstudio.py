@@ -30,7 +30,7 @@ class LmStudio:
         )
 
     async def survey(self, listing: Listing, inquiry: Inquiry) -> Survey | None:
-        entries = await _entries(inquiry)
+        entries = await own_entries(inquiry)
         if entries is None:
             if not self.evident(listing):
                 return None
@@ -48,7 +48,7 @@ class LmStudio:
 
 async def models_in_memory(inquiry: Inquiry) -> frozenset[str] | None:
     """Every name of what its own list calls loaded; None if it does not tell."""
-    entries = await _entries(inquiry) or {}
+    entries = await own_entries(inquiry) or {}
     if not any("loaded_instances" in e or "state" in e for e in entries.values()):
         return None
     return frozenset(
@@ -58,7 +58,8 @@ async def models_in_memory(inquiry: Inquiry) -> frozenset[str] | None:
     )
 
 
-async def _entries(inquiry: Inquiry) -> dict[str, JsonObject] | None:
+async def own_entries(inquiry: Inquiry) -> dict[str, JsonObject] | None:
+    """What its own list tells, by every name of a model; None if it has none."""
     for path in _OWN_LISTS:
         entries = parse_entries(await inquiry.ask("GET", path))
         if entries is not None:

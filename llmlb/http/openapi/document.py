@@ -17,6 +17,7 @@ from llmlb.http.openapi.audit import AUDIT
 from llmlb.http.openapi.events import EVENTS
 from llmlb.http.openapi.headers import HEADERS
 from llmlb.http.openapi.inference import CHOSEN, INFERENCE, MODELS
+from llmlb.http.openapi.jobs import JOBS
 from llmlb.http.openapi.kept import KEPT
 from llmlb.http.openapi.logs import LOGS
 from llmlb.http.openapi.management import MANAGEMENT, PROCESS
@@ -32,6 +33,7 @@ ROUTES: tuple[Route, ...] = (
     *KEPT,
     *MODELS,
     *MANAGEMENT,
+    *JOBS,
     *ACCOUNTS,
     CHOSEN,
     *EVENTS,

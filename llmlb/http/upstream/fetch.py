@@ -88,7 +88,7 @@ async def _ask(
             async with client.call(endpoint, method, path, headers=headers, body=sent) as response:
                 answering = True
                 if not 200 <= response.status < 300:
-                    raise await _refusal(response, endpoint, path)
+                    raise await refusal_of_probe(response, endpoint, path)
                 raw = await _read(response, limit_bytes)
                 return Fetched(response.status, response.headers, _parsed(raw, response))
     except trio.TooSlowError:
@@ -124,7 +124,10 @@ def _parsed(raw: bytes, response: UpstreamResponse) -> object:
         raise ProbeFailed("The answer is not JSON that can be read.") from None
 
 
-async def _refusal(response: UpstreamResponse, endpoint: Endpoint, path: str) -> ProbeFailed:
+async def refusal_of_probe(
+    response: UpstreamResponse, endpoint: Endpoint, path: str
+) -> ProbeFailed:
+    """What *response*, which is no 2xx, says, in one sentence; takes a second at most."""
     status = response.status
     if 300 <= status < 400:
         target = _redirect_target(response, endpoint, path)
@@ -177,10 +180,11 @@ async def _message(response: UpstreamResponse, endpoint: Endpoint) -> str:
         return ""
     while isinstance(said, dict):  # {"error": {"message": …}}, {"error": …}, {"message": …}
         said = said.get("error") or said.get("message") or said.get("detail")
-    return _one_line(without_secrets(said, endpoint)) if isinstance(said, str) else ""
+    return one_line(without_secrets(said, endpoint)) if isinstance(said, str) else ""
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """*text* as it can stand in a sentence: printable, on one line, and not long."""
     printable = "".join(c if c.isprintable() else " " for c in text[: 4 * MESSAGE_CHARS])
     line = re.sub(r"\s+", " ", printable).strip()
     return line if len(line) <= MESSAGE_CHARS else line[: MESSAGE_CHARS - 1] + "…"

@@ -1,0 +1,1 @@
+"""The work of jobs: models that endpoints fetch, and how fast they answer."""
