@@ -24,7 +24,7 @@ PATH = "/api/pull"
 MOST_LAYERS = 1000
 """A model has a handful; of an endpoint that names more nothing is believed."""
 
-MOST_BYTES_PER_S = 1024 * 1024
+MOST_BYTES_PER_S = 64 * 1024
 """Of what an endpoint tells; an honest one tells some KiB in a second. More is read slower."""
 
 
@@ -34,20 +34,16 @@ class PullMeter:
 
     finished: bool = False
     stage: str | None = None
+    downloaded: int = 0
+    """In bytes, over all layers that were named so far."""
+    total: int = 0
+    """Likewise."""
     _layers: dict[str, tuple[int, int]] = field(default_factory=dict)
     """How many bytes of each are there, and how many it has."""
     _most: int = 0
+    _status: str | None = None
+    """As it was said last."""
     _stages: set[str] = field(default_factory=set)
-
-    @property
-    def downloaded(self) -> int:
-        """In bytes, over all layers that were named so far."""
-        return sum(there for there, _ in self._layers.values())
-
-    @property
-    def total(self) -> int:
-        """In bytes, over all layers that were named so far."""
-        return sum(total for _, total in self._layers.values())
 
     def see(self, line: bytes) -> bool:
         """Take in one line; whether it tells of something new. Raises JobFailed."""
@@ -56,13 +52,14 @@ class PullMeter:
             raise JobFailed(one_line(error) if isinstance(error, str) else "It failed.")
         new = self._take_stage(said.get("status"))
         self._take_layer(said)
-        if (downloaded := self.downloaded) > self._most:
-            self._most, new = downloaded, True
+        if self.downloaded > self._most:
+            self._most, new = self.downloaded, True
         return new
 
     def _take_stage(self, status: object) -> bool:
-        if not isinstance(status, str):
+        if not isinstance(status, str) or status == self._status:
             return False
+        self._status = status
         self.finished |= status == "success"
         self.stage = one_line(status)
         if self.stage in self._stages or len(self._stages) >= 2 * MOST_LAYERS:
@@ -75,7 +72,11 @@ class PullMeter:
         digest, total = said.get("digest"), count(said.get("total"))
         if not isinstance(digest, str) or total is None:
             return
-        self._layers[digest] = (min(count(said.get("completed")) or 0, total), total)
+        there = min(count(said.get("completed")) or 0, total)
+        there_before, total_before = self._layers.get(digest, (0, 0))
+        self._layers[digest] = there, total
+        self.downloaded += there - there_before
+        self.total += total - total_before
         if len(self._layers) > MOST_LAYERS:
             raise JobFailed("The endpoint tells of more layers than any model has.")
 

@@ -1,0 +1,86 @@
+"""What samples come to."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmlb.jobs import Benchmark, BenchmarkPlan, JobStatus, Sample
+from llmlb.jobs.benchmarks import Figures, figures, percentile, tokens_per_s
+from llmlb.types import Api, EndpointId
+
+A, B = EndpointId("id-a"), EndpointId("id-b")
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def run_of(*samples: Sample, total: int = 4) -> Benchmark:
+    plan = BenchmarkPlan("m", Api.CHAT_COMPLETIONS, total, 1, 8, 0.0)
+    run = Benchmark("r", plan, ((A, "a"), (B, "b")), NOW)
+    for sample in samples:
+        run = run.advanced(sample)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("numbers", "share", "expected"),
+    [([7], 0.95, 7), ([1, 2], 0.5, 2), ([1, 2, 3], 0.5, 2), (range(20), 0.95, 18)],
+)
+def test_a_percentile_is_the_element_at_the_rounded_index(
+    numbers: list[float], share: float, expected: float
+) -> None:
+    assert percentile(numbers, share) == expected
+
+
+@given(st.lists(st.floats(0.001, 1e6), min_size=1, max_size=500))
+def test_figures_are_ordered_and_within_what_was_measured(tps: list[float]) -> None:
+    found = figures(Sample(A, succeeded=True, tps=one) for one in tps)
+    assert found.p50_tps in tps
+    assert found.p95_tps in tps
+    assert min(tps) <= found.p50_tps <= found.p95_tps <= max(tps)
+    assert found.mean_tps == pytest.approx(sum(tps) / len(tps))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "whole_s", "first_s", "expected"),
+    [
+        (100, 6.0, 1.0, 20.0),
+        (100, 5.0, 5.0, 20.0),  # all at once: nobody saw how it was made
+        (100, 5.0, 0.0, 20.0),
+        (None, 5.0, 1.0, None),
+        (0, 5.0, 1.0, None),
+        (100, 0.0, 0.0, None),
+    ],
+)
+def test_tokens_per_second(
+    tokens: int | None, whole_s: float, first_s: float, expected: float | None
+) -> None:
+    assert tokens_per_s(tokens, whole_s, first_s) == expected
+
+
+def test_a_run_counts_each_endpoint_apart_and_what_is_not_measured() -> None:
+    run = run_of(
+        Sample(A, succeeded=True, tps=10.0),
+        Sample(B, succeeded=True),
+        Sample(A, succeeded=True, tps=30.0),
+        Sample(B, succeeded=False, error="It broke."),
+    )
+    at_work = run.result
+    assert at_work.total == Figures(4, 3, 2, 20.0, 30.0, 30.0)
+    assert at_work.total.success_rate == 0.75
+    assert at_work.per_endpoint == (Figures(2, 2, 2, 20.0, 30.0, 30.0), Figures(2, 1, 0))
+    over = run.ended(JobStatus.COMPLETED, NOW, None)
+    assert (over.status, over.result, over.fraction) == (JobStatus.COMPLETED, at_work, 1.0)
+
+
+def test_a_run_without_a_success_has_failed_for_the_commonest_reason() -> None:
+    rare, common = (Sample(A, succeeded=False, error=e) for e in ("Rare.", "Common."))
+    over = run_of(rare, common, common).ended(JobStatus.COMPLETED, NOW, None)
+    assert (over.status, over.error) == (JobStatus.FAILED, "No request succeeded: Common.")
+
+
+def test_a_run_that_is_stopped_keeps_what_it_has() -> None:
+    over = run_of(Sample(A, succeeded=True, tps=5.0)).ended(JobStatus.CANCELLED, NOW, None)
+    assert (over.status, over.fraction, over.result.total.mean_tps) == ("cancelled", 0.25, 5.0)
