@@ -109,7 +109,8 @@ class Bench:
             return Sample(endpoint_id, succeeded=False, error=str(error)[:ERROR_CHARS])
         attempt = trail.tries[-1]
         first_ms = attempt.time_to_first_token_ms or 0.0
-        tps = tokens_per_s(trail.usage.output_tokens, attempt.duration_ms / 1000, first_ms / 1000)
+        tokens = None if trail.usage.estimated else trail.usage.output_tokens
+        tps = tokens_per_s(tokens, attempt.duration_ms / 1000, first_ms / 1000)
         return Sample(endpoint_id, succeeded=True, tps=tps)
 
     async def _admitted(self, endpoint_id: EndpointId) -> Lease:
