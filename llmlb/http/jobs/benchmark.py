@@ -11,6 +11,7 @@ import trio
 
 from llmlb.accounting import Lease
 from llmlb.actors.admission import Ready
+from llmlb.actors.mailbox import ActorGone
 from llmlb.errors import LbError
 from llmlb.house import House
 from llmlb.http.attempts import Attempts, look_into
@@ -20,7 +21,7 @@ from llmlb.http.inference import InferenceRequest
 from llmlb.http.openai.request import parse_request
 from llmlb.http.paths import PATHS
 from llmlb.http.trail import Trail
-from llmlb.http.turned_away import turned_away
+from llmlb.http.turned_away import shutting_down, turned_away
 from llmlb.http.upstream.client import UpstreamClient
 from llmlb.http.upstream.faults import UpstreamFault
 from llmlb.jobs import BenchmarkPlan, Sample
@@ -88,7 +89,7 @@ class Bench:
         self._lines = {endpoint_id: trio.Lock() for endpoint_id in self.endpoints}
 
     async def run(self, measured: Callable[[Sample], None]) -> None:
-        """Make all requests, and tell of each. Raises ActorGone."""
+        """Make all requests, and tell of each."""
         attempts = Attempts(self.house, self.client, self.cut_off, counted=False)
         turns = islice(cycle(self.endpoints), self.plan.total_requests)
 
@@ -105,8 +106,9 @@ class Bench:
         try:
             with await self._admitted(endpoint_id) as lease:
                 await self._ask(lease, attempts, trail)
-        except (LbError, UpstreamFault) as error:
-            return Sample(endpoint_id, succeeded=False, error=str(error)[:ERROR_CHARS])
+        except (LbError, UpstreamFault, ActorGone) as error:
+            failure = shutting_down() if isinstance(error, ActorGone) else error
+            return Sample(endpoint_id, succeeded=False, error=str(failure)[:ERROR_CHARS])
         attempt = trail.tries[-1]
         first_ms = attempt.time_to_first_token_ms or 0.0
         tokens = None if trail.usage.estimated else trail.usage.output_tokens

@@ -25,7 +25,7 @@ ASKED_EVERY_S = 1.0
 
 CANNOT_STOP = "LM Studio goes on with it: its API cannot stop a download."
 
-_JOB_ID = re.compile(r"[\w.-]{1,200}", re.ASCII)
+_JOB_ID = re.compile(r"[\w-]{1,200}", re.ASCII)
 
 
 async def refuse_older(client: UpstreamClient, endpoint: Endpoint) -> None:
@@ -58,14 +58,8 @@ async def download(
     stall_s: float,
 ) -> None:
     """Have *endpoint* fetch *model*; returns when it is there. Raises JobFailed."""
-    asked = (
-        {"model": model}
-        if quantization is None
-        else {
-            "model": model,
-            "quantization": quantization,
-        }
-    )
+    which = {} if quantization is None else {"quantization": quantization}
+    asked = {"model": model, **which}
     try:
         with trio.CancelScope(deadline=trio.current_time() + stall_s) as patience:
             ask = partial(fetch_json, client, endpoint, timeout_s=ASK_LIMIT_S)
