@@ -66,7 +66,7 @@ class House:
         self.settings, self.store, self.world = settings, store, world
         store.health.on_changed = self.database_changed
         self._drop_connections = drop_connections
-        self.journal = Journal(store.statistics, memory.totals)
+        self.journal = Journal(store.statistics, memory.totals, memory.requests, memory.minutes)
         self.latency = LatencyTracker(
             memory.latencies, on_measured=self.journal.latency_is, clock=world.clock
         )
@@ -211,7 +211,7 @@ class House:
                         request.endpoint_id,
                         request.model,
                         request.api,
-                        request.duration_ms,
+                        request.speed,
                         request.finished_at,
                     )
                 )
@@ -219,6 +219,8 @@ class House:
     def answered(self, record: RequestRecord) -> None:
         """A client's request has come to its end, whatever that was."""
         self.recent.add(record)
+        with suppress(ActorGone):
+            self.journal.answered(record)
 
     def response_made(self, response_id: str, endpoint: Endpoint, owner: str | None) -> None:
         """*endpoint* keeps a response or conversation that *owner* (the id of a key) may ask for.
