@@ -34,7 +34,9 @@ from llmlb.http.logs import Logs
 from llmlb.http.manage.audit import audit_log
 from llmlb.http.manage.auth import authentication
 from llmlb.http.manage.chat import chosen_endpoint
+from llmlb.http.manage.dashboard import dashboard
 from llmlb.http.manage.endpoint_logs import endpoint_logs
+from llmlb.http.manage.endpoint_statistics import endpoint_statistics
 from llmlb.http.manage.endpoints import management
 from llmlb.http.manage.events import event_stream
 from llmlb.http.manage.keys import keys
@@ -42,6 +44,7 @@ from llmlb.http.manage.later import not_built_yet
 from llmlb.http.manage.logs import logs_routes
 from llmlb.http.manage.requests import decisions
 from llmlb.http.manage.setup import setup
+from llmlb.http.manage.usage import usage
 from llmlb.http.manage.users import people
 from llmlb.http.openai.routes import inference
 from llmlb.http.openapi.document import described
@@ -301,6 +304,9 @@ def create_app(
                 "endpoint_logs",
                 endpoint_logs(lambda: app.house, lambda: app.exchange.client, app.logs.redactor),
             ),
+            ("statistics", endpoint_statistics(lambda: app.house)),
+            ("dashboard", dashboard(lambda: app.house)),
+            ("usage", usage(lambda: app.house)),
         ):
             name = f"management_{prefix[1:]}_{named}"
             app.register_blueprint(routes, url_prefix=prefix, name=name)
