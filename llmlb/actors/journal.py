@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import Protocol, assert_never
+from typing import assert_never
 
 import structlog
 import trio
@@ -15,6 +15,7 @@ import trio
 from llmlb.accounting import NOTHING_COUNTED, FinishedRequest, Totals
 from llmlb.accounts import KeyId
 from llmlb.actors.backlog import Backlog
+from llmlb.actors.burst_store import BurstStore
 from llmlb.actors.mailbox import ActorGone, Ask, Mailbox
 from llmlb.actors.pauses import Pauses
 from llmlb.actors.spent import usage_of
@@ -31,25 +32,6 @@ WRITE_BEHIND_S = 0.5
 """How long a burst gathers; with the write itself it stays under a second."""
 
 CLOSING_WRITE_LIMIT_S = 5.0
-
-
-class BurstStore(Protocol):
-    """Where statistics and whereabouts outlive the process."""
-
-    async def write(self, burst: Burst) -> None:
-        """Write all of it or nothing, in bounded time. Raises StoreUnavailable.
-
-        Cancelled, it has written nothing.
-        """
-        ...
-
-    async def sums(self, wanted: Wanted) -> dict[Group, Totals]:
-        """What is written. Raises StoreUnavailable.
-
-        Never while something is being written: whoever comes second waits, and nobody else runs
-        between the end of either and what its caller does next.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
