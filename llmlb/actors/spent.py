@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC
 
 from llmlb.accounting import NOTHING_TOLD, Totals
+from llmlb.model_names import usual
 from llmlb.records import RequestRecord
 from llmlb.store.burst import UsageKey
 
@@ -16,7 +17,8 @@ def usage_of(record: RequestRecord) -> Iterator[tuple[UsageKey, Totals]]:
     So the tokens of an endpoint are the same here as in its attempts.
     """
     day = record.finished_at.astimezone(UTC).date()
-    model, key_id = record.model if record.known_model else "", record.key_id or ""
+    model = usual(record.model) if record.known_model else ""
+    key_id = record.key_id or ""
     for attempt in record.attempts[:-1]:
         if attempt.usage.total:
             key = UsageKey(attempt.endpoint_id, model, record.api, day, key_id)

@@ -15,6 +15,7 @@ from llmlb.http.manage.endpoint_json import JsonObject
 from llmlb.http.manage.endpoint_statistics import MOST_DAYS
 from llmlb.http.manage.query import MOST_PER_PAGE, whole
 from llmlb.http.manage.statistics_json import model_stats_json, speed_json, usage_json
+from llmlb.model_names import usual
 from llmlb.store.speeds import RELATIVE_ERROR
 from llmlb.store.sums import MOST_GROUPS, By, Group, Unit, Wanted
 
@@ -107,11 +108,12 @@ async def _by_time(house: House, unit: By, since: date) -> Response:
 
 def _wanted(by: tuple[By, ...], since: date | None = None) -> Wanted:
     """The sums that the query at hand asks for. Raises InvalidRequest."""
+    model = _text(request.args, "model")
     return Wanted(
         Unit.REQUESTS,
         by,
         endpoint_id=_text(request.args, "endpoint_id"),
-        model=_text(request.args, "model"),
+        model=None if model is None else usual(model),
         key_id=_text(request.args, "api_key_id"),
         since=since,
     )
