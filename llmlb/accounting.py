@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from llmlb.types import Api, Endpoint, EndpointId
 
@@ -143,6 +143,21 @@ def _sum(one: int | None, other: int | None) -> int | None:
     return None if one is None and other is None else (one or 0) + (other or 0)
 
 
+def tokens_per_s(
+    usage: Usage, duration_ms: float, time_to_first_token_ms: float | None
+) -> float | None:
+    """Output tokens per second after the first, of a stream that came to its end.
+
+    None where that cannot be said: of one token there is no rate, and of those that came within
+    a millisecond nobody knows when they were made.
+    """
+    tokens = usage.output_tokens
+    if tokens is None or tokens < 2 or time_to_first_token_ms is None:
+        return None
+    making_ms = duration_ms - time_to_first_token_ms
+    return (tokens - 1) / making_ms * 1000 if making_ms >= 1 else None
+
+
 @dataclass(frozen=True, slots=True)
 class FinishedRequest:
     """What is recorded of one attempt on one endpoint."""
@@ -155,38 +170,114 @@ class FinishedRequest:
     duration_ms: float
     time_to_first_token_ms: float | None = None
     usage: Usage = NOTHING_TOLD
+    stream: bool = False
+
+    @property
+    def speed(self) -> Speed:
+        """How fast it was; only of one that succeeded does that say something."""
+        if not self.stream:  # all of a plain answer comes at once: it has no first token
+            return Speed(self.duration_ms)
+        first_ms = self.time_to_first_token_ms
+        return Speed(
+            self.duration_ms, first_ms, tokens_per_s(self.usage, self.duration_ms, first_ms)
+        )
+
+
+class Speed(NamedTuple):
+    """How fast one attempt was. None: it has no such thing, or nobody could tell."""
+
+    latency_ms: float
+    time_to_first_token_ms: float | None = None
+    tokens_per_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What an endpoint (or one model of it, on one day) has done so far."""
+    """What a number of attempts, or of clients' requests, add up to.
+
+    All are the successful, the failed and the cancelled ones together.
+    """
 
     total_requests: int = 0
     successful_requests: int = 0
     failed_requests: int = 0
+    """The refused ones are among them."""
     cancelled_requests: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     total_tokens: int = 0
     total_duration_ms: float = 0.0
     """Of the successful ones."""
+    refused_requests: int = 0
+    """The request itself was at fault."""
+    estimated_tokens: int = 0
+    """Of the output: those that nobody told, and that were counted as they came."""
+    timed_output_tokens: int = 0
+    """Of the successful ones: those that were made in the total duration."""
+
+    @classmethod
+    def of(cls, outcome: Outcome, duration_ms: float, usage: Usage) -> Totals:
+        """What one attempt, or one request, comes to."""
+        succeeded, output = outcome is Outcome.SUCCEEDED, usage.output_tokens or 0
+        refused = outcome is Outcome.REFUSED
+        return cls(
+            1,
+            int(succeeded),
+            int(refused or outcome is Outcome.FAILED),
+            int(outcome is Outcome.CANCELLED),
+            usage.input_tokens or 0,
+            output,
+            usage.total,
+            duration_ms if succeeded else 0.0,
+            int(refused),
+            output if usage.estimated else 0,
+            output if succeeded else 0,
+        )
+
+    @classmethod
+    def of_tokens(cls, usage: Usage) -> Totals:
+        """Tokens alone, of a request that is counted elsewhere."""
+        output = usage.output_tokens or 0
+        return cls(
+            input_tokens=usage.input_tokens or 0,
+            output_tokens=output,
+            total_tokens=usage.total,
+            estimated_tokens=output if usage.estimated else 0,
+        )
 
     def plus(self, request: FinishedRequest) -> Totals:
-        """These totals with one more request."""
-        succeeded = request.outcome is Outcome.SUCCEEDED
-        return Totals(
-            total_requests=self.total_requests + 1,
-            successful_requests=self.successful_requests + succeeded,
-            failed_requests=self.failed_requests
-            + (request.outcome in (Outcome.FAILED, Outcome.REFUSED)),
-            cancelled_requests=self.cancelled_requests + (request.outcome is Outcome.CANCELLED),
-            input_tokens=self.input_tokens + (request.usage.input_tokens or 0),
-            output_tokens=self.output_tokens + (request.usage.output_tokens or 0),
-            total_tokens=self.total_tokens + request.usage.total,
-            total_duration_ms=self.total_duration_ms + (request.duration_ms if succeeded else 0.0),
-        )
+        """These totals with one more attempt."""
+        return self + Totals.of(request.outcome, request.duration_ms, request.usage)
 
     def __add__(self, other: Totals) -> Totals:
+        # written out, for it is on the path of every request
         return Totals(
-            *(getattr(self, name) + getattr(other, name) for name in Totals.__dataclass_fields__)
+            self.total_requests + other.total_requests,
+            self.successful_requests + other.successful_requests,
+            self.failed_requests + other.failed_requests,
+            self.cancelled_requests + other.cancelled_requests,
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.total_tokens + other.total_tokens,
+            self.total_duration_ms + other.total_duration_ms,
+            self.refused_requests + other.refused_requests,
+            self.estimated_tokens + other.estimated_tokens,
+            self.timed_output_tokens + other.timed_output_tokens,
         )
+
+    @property
+    def mean_duration_ms(self) -> float | None:
+        """Of the successful ones; None: there are none."""
+        return (
+            self.total_duration_ms / self.successful_requests if self.successful_requests else None
+        )
+
+    @property
+    def mean_tokens_per_s(self) -> float | None:
+        """Output by the whole duration of what made it, the wait for the first token included."""
+        if not (self.timed_output_tokens and self.total_duration_ms > 0):
+            return None
+        return self.timed_output_tokens / (self.total_duration_ms / 1000)
+
+
+NOTHING_COUNTED = Totals()

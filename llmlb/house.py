@@ -68,7 +68,7 @@ class House:
         self.settings, self.store, self.world = settings, store, world
         store.health.on_changed = self.database_changed
         self._drop_connections = drop_connections
-        self.journal = Journal(store.statistics, memory.totals)
+        self.journal = Journal(store.statistics, memory.totals, memory.requests, memory.minutes)
         self.latency = LatencyTracker(
             memory.latencies, on_measured=self.journal.latency_is, clock=world.clock
         )
@@ -232,7 +232,7 @@ class House:
                         request.endpoint_id,
                         request.model,
                         request.api,
-                        request.duration_ms,
+                        request.speed,
                         request.finished_at,
                     )
                 )
@@ -242,6 +242,8 @@ class House:
         self.recent.add(record)
         for event in events_of(record):
             self.tell_event(event)
+        with suppress(ActorGone):
+            self.journal.answered(record)
 
     def response_made(self, response_id: str, endpoint: Endpoint, owner: str | None) -> None:
         """*endpoint* keeps a response or conversation that *owner* (the id of a key) may ask for.

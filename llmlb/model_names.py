@@ -136,6 +136,16 @@ def canonical(name: str) -> str:
     return untagged if group is None else group[0]
 
 
+def usual(name: str) -> str:
+    """*name* as it is usually written, if it is built in, for case does not matter then.
+
+    So the names that reach a model are few, however many ways clients find to write them.
+    """
+    untagged = name.removesuffix(_DEFAULT_TAG)
+    group = _GROUP_OF.get(untagged.lower(), ())
+    return next((known for known in group if known.lower() == untagged.lower()), name)
+
+
 def equivalents(name: str) -> tuple[str, ...]:
     """The other built-in names of the model that *name* means; none for an unknown name."""
     group = _GROUP_OF.get(name.removesuffix(_DEFAULT_TAG).lower(), ())

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from llmlb.accounting import Outcome, Usage
+from llmlb.accounting import NOTHING_TOLD, Outcome, Usage, tokens_per_s
 from llmlb.types import Api, EndpointId
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ class Attempt:
     """That it answered with, where that was no success."""
     reason: str | None = None
     """Why it did not succeed, for people."""
+    usage: Usage = NOTHING_TOLD
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +168,7 @@ class RequestRecord:
 
         None where that cannot be said: of one token there is no rate.
         """
-        tokens, last = self.usage.output_tokens, self.attempts[-1] if self.attempts else None
-        if not self.stream or tokens is None or tokens < 2 or last is None:
+        last = self.attempts[-1] if self.attempts else None
+        if not self.stream or last is None or self.outcome is not Outcome.SUCCEEDED:
             return None
-        if self.outcome is not Outcome.SUCCEEDED or last.time_to_first_token_ms is None:
-            return None
-        seconds = (last.duration_ms - last.time_to_first_token_ms) / 1000
-        return (tokens - 1) / seconds if seconds > 0 else None
+        return tokens_per_s(last.usage, last.duration_ms, last.time_to_first_token_ms)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from llmlb.accounting import FinishedRequest, Totals
+from llmlb.accounting import NOTHING_COUNTED, FinishedRequest, Outcome, Totals
 from llmlb.accounts import KeyId
-from llmlb.store.burst import Burst, StatKey
+from llmlb.minutes import MOST_MINUTES, MinuteCount
+from llmlb.store.burst import Burst, StatKey, TimedAttempt, UsageKey
 from llmlb.types import MOST_STORED_RESPONSES, Api, EndpointId, Whereabouts
 
 MOST_ROWS = 20_000
 """Of each kind. A row is one model of one endpoint on one day, so that it takes endpoints that
 list ever new models to come near; 20,000 of them take about 10 MB."""
+
+MOST_SPEEDS = 50_000
+"""Each attempt's own, until it is written; they take about 10 MB. The oldest go: percentiles of
+some of the attempts are as good as of all."""
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -33,8 +38,11 @@ class Backlog:
         self._model_latencies: OrderedDict[tuple[EndpointId, str, Api], float] = OrderedDict()
         self._responses: OrderedDict[str, Whereabouts | None] = OrderedDict()
         self._key_uses: OrderedDict[KeyId, datetime] = OrderedDict()
+        self._usage: OrderedDict[UsageKey, Totals] = OrderedDict()
+        self._speeds: deque[TimedAttempt] = deque(maxlen=MOST_SPEEDS)
+        self._minutes: OrderedDict[datetime, MinuteCount] = OrderedDict()
         self.lost_requests = 0
-        """Those whose totals had to go."""
+        """Those whose totals had to go: attempts, and clients' requests."""
 
     def __bool__(self) -> bool:
         return any(
@@ -44,14 +52,32 @@ class Backlog:
                 self._model_latencies,
                 self._responses,
                 self._key_uses,
+                self._usage,
+                self._speeds,
+                self._minutes,
             )
         )
 
     def add(self, request: FinishedRequest) -> None:
         day = request.finished_at.astimezone(UTC).date()
         key = StatKey(request.endpoint_id, request.model, request.api, day)
-        self._totals[key] = self._totals.get(key, Totals()).plus(request)
+        self._totals[key] = self._totals.get(key, NOTHING_COUNTED).plus(request)
         self._bound_totals()
+        if request.outcome is Outcome.SUCCEEDED:
+            self._speeds.append(
+                TimedAttempt(request.endpoint_id, request.model, day, request.speed)
+            )
+
+    def use(self, used: Iterable[tuple[UsageKey, Totals]]) -> None:
+        """One request of a client, by whom it was spent."""
+        for key, totals in used:
+            self._usage[key] = self._usage.get(key, NOTHING_COUNTED) + totals
+        self._bound_totals()
+
+    def minute(self, minute: datetime, counted: MinuteCount) -> None:
+        """The newest count of it."""
+        self._minutes[minute] = counted
+        _bound(self._minutes, MOST_MINUTES)
 
     def latency(
         self, endpoint_id: EndpointId, model: str | None, api: Api | None, latency_ms: float
@@ -77,11 +103,13 @@ class Backlog:
 
     def put_back(self, burst: Burst) -> None:
         """Take in a burst that could not be written; what came since is newer."""
-        totals = OrderedDict(burst.totals)
-        for key, newer in self._totals.items():
-            totals[key] = totals.get(key, Totals()) + newer
-        self._totals = totals
+        self._totals = _sum(burst.totals, self._totals)
+        self._usage = _sum(burst.usage, self._usage)
         self._bound_totals()
+        self._speeds = deque((*burst.speeds, *self._speeds), maxlen=MOST_SPEEDS)
+        minutes, self._minutes = self._minutes, OrderedDict(burst.minutes)
+        for minute, counted in minutes.items():
+            self.minute(minute, counted)
         self._latencies = _newer(burst.latencies, self._latencies)
         self._model_latencies = _newer(burst.model_latencies, self._model_latencies)
         words, self._responses = self._responses, OrderedDict(burst.responses)
@@ -91,13 +119,30 @@ class Backlog:
 
     def burst(self) -> Burst:
         return Burst(
-            self._totals, self._latencies, self._model_latencies, self._responses, self._key_uses
+            self._totals,
+            self._latencies,
+            self._model_latencies,
+            self._responses,
+            self._key_uses,
+            self._usage,
+            self._speeds,
+            self._minutes,
         )
 
     def _bound_totals(self) -> None:
         while len(self._totals) > MOST_ROWS:
             _, lost = self._totals.popitem(last=False)
             self.lost_requests += lost.total_requests
+        while len(self._usage) > MOST_ROWS:
+            _, lost = self._usage.popitem(last=False)
+            self.lost_requests += lost.total_requests
+
+
+def _sum(older: Mapping[K, Totals], newer: Mapping[K, Totals]) -> OrderedDict[K, Totals]:
+    sums = OrderedDict(older)
+    for key, totals in newer.items():
+        sums[key] = sums.get(key, NOTHING_COUNTED) + totals
+    return sums
 
 
 def _newer(older: Mapping[K, V], newer: Mapping[K, V]) -> OrderedDict[K, V]:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import Protocol, assert_never
+from typing import assert_never
 
 import structlog
 import trio
 
-from llmlb.accounting import FinishedRequest, Totals
+from llmlb.accounting import NOTHING_COUNTED, FinishedRequest, Totals
 from llmlb.accounts import KeyId
 from llmlb.actors.backlog import Backlog
+from llmlb.actors.burst_store import BurstStore
 from llmlb.actors.mailbox import ActorGone, Ask, Mailbox
 from llmlb.actors.pauses import Pauses
+from llmlb.actors.spent import usage_of
 from llmlb.errors import LbError
-from llmlb.store.burst import Burst
+from llmlb.minutes import MinuteCount, MinuteHistory
+from llmlb.records import RequestRecord
+from llmlb.store.burst import Burst, StatKey, UsageKey
+from llmlb.store.sums import Group, Unit, Wanted, with_unwritten
 from llmlb.types import Api, EndpointId, Whereabouts
 
 log = structlog.get_logger()
@@ -29,20 +34,16 @@ WRITE_BEHIND_S = 0.5
 CLOSING_WRITE_LIMIT_S = 5.0
 
 
-class BurstStore(Protocol):
-    """Where statistics and whereabouts outlive the process."""
-
-    async def write(self, burst: Burst) -> None:
-        """Write all of it or nothing, in bounded time. Raises StoreUnavailable.
-
-        Cancelled, it has written nothing.
-        """
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Record:
     request: FinishedRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A client's request is over."""
+
+    record: RequestRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,27 +90,38 @@ class Written:
     error: LbError | None
 
 
-Message = Record | LatencyIs | ResponseIs | KeyUsed | Flush | Hurry | Due | Written
+Message = Record | Answered | LatencyIs | ResponseIs | KeyUsed | Flush | Hurry | Due | Written
 
 
 class Journal:
-    """Owns what is not written yet, and the totals per endpoint since the first day.
+    """Owns what is not written yet, the totals since the first day, and those of the last hour.
 
     Writes behind: one transaction per burst, never on the path of a request. What the store
     refuses is merged with what comes since, and tried again for as long as it takes: what waits
     is bounded in size, so there is nothing to be gained by giving it up.
     """
 
-    def __init__(self, store: BurstStore, totals: Mapping[EndpointId, Totals]) -> None:
+    def __init__(
+        self,
+        store: BurstStore,
+        totals: Mapping[EndpointId, Totals],
+        requests: Totals = NOTHING_COUNTED,
+        minutes: Iterable[tuple[datetime, MinuteCount]] = (),
+    ) -> None:
         self._mailbox = Mailbox[Message]()
         self._store = store
         self._totals = dict(totals)
         self.totals: Mapping[EndpointId, Totals] = MappingProxyType(self._totals)
+        self.requests = requests
+        """All that clients have asked for; of *totals*, a request may be several, or none."""
+        self._minutes = MinuteHistory(minutes)
         self._key_uses: dict[KeyId, datetime] = {}
         self.key_uses: Mapping[KeyId, datetime] = MappingProxyType(self._key_uses)
         """When keys were used last, since the start; no key is ever made up, so they are few."""
         self._gathering = Backlog()
-        self._writing: Burst | None = None
+        self._writing = False
+        self._on_its_way: Burst | None = None
+        """What is being written, until it is known to be in the database, or not."""
         self._timer: trio.CancelScope | None = None
         self._flushes: list[Flush] = []
         self._pauses = Pauses()
@@ -118,6 +130,29 @@ class Journal:
 
     def record(self, request: FinishedRequest) -> None:
         self._mailbox.tell(Record(request))
+
+    def answered(self, record: RequestRecord) -> None:
+        """A client's request is over."""
+        self._mailbox.tell(Answered(record))
+
+    def last_hour(self, now: datetime) -> Mapping[datetime, MinuteCount]:
+        """How the requests of the last 60 minutes ended, the oldest minute first."""
+        return self._minutes.last_hour(now)
+
+    async def sums(self, wanted: Wanted) -> dict[Group, Totals]:
+        """What is *wanted*, written or not. Raises StoreUnavailable.
+
+        It agrees with *totals* and *requests* as they are at the return.
+        """
+        stored = await self._store.sums(wanted)
+        # From here on without an await: what has come into the database since is still on its way.
+        bursts = (self._on_its_way, self._gathering.burst())
+        rows: list[tuple[StatKey | UsageKey, Totals]] = []
+        for burst in bursts:
+            if burst is not None:
+                kept = burst.totals if wanted.unit is Unit.ATTEMPTS else burst.usage
+                rows.extend(kept.items())
+        return with_unwritten(stored, wanted, rows)
 
     def latency_is(
         self, endpoint_id: EndpointId, model: str | None, api: Api | None, latency_ms: float
@@ -163,9 +198,16 @@ class Journal:
     def _handle(self, message: Message) -> None:
         match message:
             case Record(request):
-                known = self._totals.get(request.endpoint_id, Totals())
+                known = self._totals.get(request.endpoint_id, NOTHING_COUNTED)
                 self._totals[request.endpoint_id] = known.plus(request)
                 self._gathering.add(request)
+                self._set_timer(WRITE_BEHIND_S)
+            case Answered(record):
+                rows = tuple(usage_of(record))
+                for _, totals in rows:
+                    self.requests += totals
+                self._gathering.use(rows)
+                self._gathering.minute(*self._minutes.add(record.finished_at, record.outcome))
                 self._set_timer(WRITE_BEHIND_S)
             case LatencyIs():
                 self._gathering.latency(
@@ -193,7 +235,7 @@ class Journal:
                 assert_never(message)
 
     def _set_timer(self, seconds: float) -> None:
-        if self._timer is None and self._writing is None:
+        if self._timer is None and not self._writing:
             self._timer = trio.CancelScope()
             self._children.start_soon(self._wait, self._timer, seconds)
 
@@ -204,7 +246,7 @@ class Journal:
                 self._mailbox.tell(Due())
 
     def _start_write(self) -> None:
-        if self._writing is not None:
+        if self._writing:
             return
         if not self._gathering:
             self._answer_flushes(worked=True)
@@ -213,11 +255,14 @@ class Journal:
             self._timer.cancel()
             self._timer = None
         self._count_what_is_lost()
-        self._writing, self._gathering = self._gathering.burst(), Backlog()
-        self._children.start_soon(self._write, self._writing)
+        self._writing = True
+        self._on_its_way, self._gathering = self._gathering.burst(), Backlog()
+        self._children.start_soon(self._write, self._on_its_way)
 
     async def _write(self, burst: Burst) -> None:
         error = await self._try(burst)
+        # at once, and not when the message is read: `sums` must neither miss it nor add it twice
+        self._on_its_way = None
         if error is not None:
             self._gathering.put_back(burst)
             self._count_what_is_lost()
@@ -232,7 +277,7 @@ class Journal:
         return None
 
     def _finish_write(self, error: LbError | None) -> None:
-        self._writing = None
+        self._writing = False
         if error is not None:
             if not self._pauses.failing:
                 log.warning("statistics could not be written and wait", reason=str(error))

@@ -12,6 +12,7 @@ from typing import NamedTuple, assert_never
 
 import trio
 
+from llmlb.accounting import Speed
 from llmlb.actors.mailbox import Mailbox
 from llmlb.routing import Measured, Standings
 from llmlb.types import Api, EndpointId, ema
@@ -27,10 +28,10 @@ inf says that what was written before holds no more.
 
 
 class Sample(NamedTuple):
-    """One response time."""
+    """How fast one response was."""
 
     at: datetime
-    response_ms: float
+    speed: Speed
 
 
 class KnownLatency(NamedTuple):
@@ -44,12 +45,12 @@ class KnownLatency(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """One successful response took *response_ms*."""
+    """One response succeeded."""
 
     endpoint_id: EndpointId
     model: str
     api: Api
-    response_ms: float
+    speed: Speed
     at: datetime
 
 
@@ -135,12 +136,13 @@ class LatencyTracker:
         now_s = self._clock()
         endpoint_id, key = sample.endpoint_id, (sample.endpoint_id, sample.model, sample.api)
         own, exact = self._by_endpoint.get(endpoint_id), self._by_model.get(key)
-        own_ms = ema(own and own.latency_ms, sample.response_ms)
-        exact_ms = ema(exact and exact.latency_ms, sample.response_ms)
+        response_ms = sample.speed.latency_ms
+        own_ms = ema(own and own.latency_ms, response_ms)
+        exact_ms = ema(exact and exact.latency_ms, response_ms)
         self._by_endpoint[endpoint_id] = Measured(own_ms, now_s)
         self._by_model[key] = Measured(exact_ms, now_s)
         samples = self._history.setdefault(endpoint_id, deque(maxlen=HISTORY_LENGTH))
-        samples.append(Sample(sample.at, sample.response_ms))
+        samples.append(Sample(sample.at, sample.speed))
         self._on_measured(endpoint_id, None, None, own_ms)
         self._on_measured(endpoint_id, sample.model, sample.api, exact_ms)
 

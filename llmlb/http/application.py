@@ -36,8 +36,10 @@ from llmlb.http.manage.audit import audit_log
 from llmlb.http.manage.auth import authentication
 from llmlb.http.manage.benchmarks import benchmarks
 from llmlb.http.manage.chat import chosen_endpoint
+from llmlb.http.manage.dashboard import dashboard
 from llmlb.http.manage.dashboard_socket import dashboard_socket
 from llmlb.http.manage.endpoint_logs import endpoint_logs
+from llmlb.http.manage.endpoint_statistics import endpoint_statistics
 from llmlb.http.manage.endpoints import management
 from llmlb.http.manage.event_json import EventIds
 from llmlb.http.manage.events import event_stream
@@ -47,6 +49,7 @@ from llmlb.http.manage.logs import logs_routes
 from llmlb.http.manage.models import endpoint_models
 from llmlb.http.manage.requests import decisions
 from llmlb.http.manage.setup import setup
+from llmlb.http.manage.usage import usage
 from llmlb.http.manage.users import people
 from llmlb.http.openai.routes import inference
 from llmlb.http.openapi.document import described
@@ -314,6 +317,9 @@ def create_app(
             ),
             ("models", endpoint_models(lambda: app.exchange)),
             ("benchmarks", benchmarks(lambda: app.exchange)),
+            ("statistics", endpoint_statistics(lambda: app.house)),
+            ("dashboard", dashboard(lambda: app.house)),
+            ("usage", usage(lambda: app.house)),
         ):
             name = f"management_{prefix[1:]}_{named}"
             app.register_blueprint(routes, url_prefix=prefix, name=name)

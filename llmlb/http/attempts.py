@@ -9,7 +9,7 @@ from functools import partial
 import structlog
 import trio
 
-from llmlb.accounting import FinishedRequest, Lease, Outcome
+from llmlb.accounting import NOTHING_TOLD, FinishedRequest, Lease, Outcome
 from llmlb.errors import EndpointRefusal, LbError
 from llmlb.events import EndpointCooling
 from llmlb.house import House
@@ -182,7 +182,8 @@ class Attempts:
         ended_s = trio.current_time() if relay.delivered_at_s is None else relay.delivered_at_s
         duration_ms = (ended_s - started_s - relay.client_s) * 1000
         first_token_ms = None if first_s is None else (first_s - started_s) * 1000
-        usage = relay.usage
+        counts = request.api not in _NO_INFERENCE
+        usage = relay.usage if counts else NOTHING_TOLD
         trail.usage += usage
         status = failure.status if isinstance(failure, UpstreamFault) else None
         if isinstance(failure, EndpointRefusal):
@@ -198,9 +199,10 @@ class Attempts:
                 lease.outcome,
                 status,
                 None if failure is None else str(failure)[:MOST_REASON_CHARS],
+                usage,
             )
         )
-        if request.api in _NO_INFERENCE or not self.counted:
+        if not (counts and self.counted):
             return
         self.house.finished(
             lease.endpoint,
@@ -213,6 +215,7 @@ class Attempts:
                 duration_ms=duration_ms,
                 time_to_first_token_ms=first_token_ms,
                 usage=usage,
+                stream=relay.asked.stream,
             ),
         )
 

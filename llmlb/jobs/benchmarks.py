@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from llmlb.accounting import Usage, tokens_per_s
 from llmlb.jobs.status import JobStatus
 from llmlb.types import Api, EndpointId
 
@@ -41,20 +42,17 @@ class Sample:
     """Why it failed, for people."""
 
 
-AT_ONCE_S = 0.001
-"""An answer whose tokens all came within this was held back until it was whole."""
+def speed_of(
+    usage: Usage, duration_ms: float, time_to_first_token_ms: float | None
+) -> float | None:
+    """The speed of one answer, as `tokens_per_s`; of one that came at once, by its whole time.
 
-
-def tokens_per_s(output_tokens: int | None, whole_s: float, first_token_s: float) -> float | None:
-    """The speed of one answer: its tokens, by the time from the first of them to the last.
-
-    *whole_s* and *first_token_s* count from the request on. An answer that came at once is
-    measured by its whole time: what its endpoint did meanwhile cannot be seen.
+    What its endpoint did meanwhile cannot be seen. None: nobody has counted its tokens.
     """
-    if not output_tokens or whole_s <= 0:
+    if usage.estimated or not usage.output_tokens or duration_ms <= 0:
         return None
-    making_s = whole_s - first_token_s
-    return output_tokens / (making_s if making_s >= AT_ONCE_S else whole_s)
+    streamed = tokens_per_s(usage, duration_ms, time_to_first_token_ms)
+    return usage.output_tokens / duration_ms * 1000 if streamed is None else streamed
 
 
 @dataclass(frozen=True, slots=True)

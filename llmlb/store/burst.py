@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import NamedTuple
 
-from llmlb.accounting import Totals
+from llmlb.accounting import Speed, Totals
 from llmlb.accounts import KeyId
+from llmlb.minutes import MinuteCount
 from llmlb.types import Api, EndpointId, Whereabouts
 
 
@@ -21,13 +22,35 @@ class StatKey(NamedTuple):
     day: date
 
 
+class UsageKey(NamedTuple):
+    """What one row of usage is about: what was asked for with one key, on one UTC day."""
+
+    endpoint_id: str
+    """Empty: no endpoint was asked."""
+    model: str
+    """As the client named it; empty: no endpoint has it, so that there is no end to such names."""
+    api: Api
+    day: date
+    key_id: str
+    """Empty: there was none."""
+
+
+class TimedAttempt(NamedTuple):
+    """How fast one successful attempt was."""
+
+    endpoint_id: EndpointId
+    model: str
+    day: date
+    speed: Speed
+
+
 @dataclass(frozen=True, slots=True)
 class Burst:
     """What is written together: all of it or nothing.
 
-    *totals* are added to what is stored, latencies (ms) replace it. *responses* are the newest
-    words on stored responses, by id, in the order in which they were said; None: it is gone.
-    *key_uses* says when a key was used last.
+    *totals*, *usage* and *speeds* are added to what is stored, latencies (ms) and *minutes*
+    replace it. *responses* are the newest words on stored responses, by id, in the order in which
+    they were said; None: it is gone. *key_uses* says when a key was used last.
     """
 
     totals: Mapping[StatKey, Totals] = field(default_factory=dict)
@@ -35,6 +58,9 @@ class Burst:
     model_latencies: Mapping[tuple[EndpointId, str, Api], float] = field(default_factory=dict)
     responses: Mapping[str, Whereabouts | None] = field(default_factory=dict)
     key_uses: Mapping[KeyId, datetime] = field(default_factory=dict)
+    usage: Mapping[UsageKey, Totals] = field(default_factory=dict)
+    speeds: Sequence[TimedAttempt] = ()
+    minutes: Mapping[datetime, MinuteCount] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

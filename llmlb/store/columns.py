@@ -11,7 +11,7 @@ from uuid import UUID
 
 from llmlb.types import Api, Capability, DeviceInfo, DeviceType, EndpointId, GpuDevice
 
-Value = str | int | float | None
+Value = str | int | float | bytes | None
 """What a column can hold."""
 
 _LARGEST_INTEGER = 2**63 - 1

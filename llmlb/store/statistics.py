@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import structlog
-from pypika import CustomFunction, Query, Table
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
 
-from llmlb.accounting import Totals
+import structlog
+from pypika import Query, Table
+
+from llmlb.accounting import NOTHING_COUNTED, Totals
+from llmlb.minutes import SHOWN_MINUTES, MinuteCount
 from llmlb.store.accounts import write_key_uses
+from llmlb.store.adding_up import COUNTS, counts_of, stored_sums
 from llmlb.store.burst import Burst, StoredLatency
-from llmlb.store.columns import number_of
+from llmlb.store.columns import instant_of, instant_text, number_of, whole_of
 from llmlb.store.database import Database, Transaction
 from llmlb.store.responses import write_responses
 from llmlb.store.rows import ENDPOINTS
+from llmlb.store.speeds import Speeds, read_speeds, write_speeds
 from llmlb.store.sql import VALUE, insert, sql, update_by
+from llmlb.store.sums import By, Group, Unit, Wanted
 from llmlb.types import Api, EndpointId
 
 log = structlog.get_logger()
@@ -21,31 +29,31 @@ _DAILY = Table("daily_statistics")
 _LATENCIES = Table("model_latencies")
 _DAILY_KEY = ("endpoint_id", "model", "api", "day")
 _LATENCY_KEY = ("endpoint_id", "model", "api")
-_COUNTS = (
-    "total_requests",
-    "successful_requests",
-    "failed_requests",
-    "cancelled_requests",
-    "input_tokens",
-    "output_tokens",
-    "total_tokens",
-    "total_duration_ms",
+_USAGE = Table("daily_usage")
+_USAGE_KEY = ("endpoint_id", "model", "api", "day", "key_id")
+_MINUTES = Table("minute_counts")
+_MINUTE_COUNTS = MinuteCount._fields
+
+
+def _adding(table: Table, key: Sequence[str]) -> tuple[str, str]:
+    """Add to a row of *table*, and begin one; both take the counts, then the key."""
+    add = Query.update(table)
+    for column in COUNTS:
+        add = add.set(table[column], table[column] + VALUE)
+    for column in key:
+        add = add.where(table[column] == VALUE)
+    return sql(add), sql(insert(table, (*COUNTS, *key)))
+
+
+_ADD, _BEGIN = _adding(_DAILY, _DAILY_KEY)
+_ADD_USAGE, _BEGIN_USAGE = _adding(_USAGE, _USAGE_KEY)
+_SET_MINUTE = sql(update_by(_MINUTES, "minute", _MINUTE_COUNTS))
+_BEGIN_MINUTE = sql(insert(_MINUTES, (*_MINUTE_COUNTS, "minute")))
+_DROP_MINUTES = sql(
+    Query.from_(_MINUTES).delete().where((_MINUTES.minute < VALUE) | (_MINUTES.minute > VALUE))
 )
-
-# SUM fails when endpoints claim more tokens than 64 bits hold; TOTAL adds in floating point.
-_TOTAL = CustomFunction("TOTAL", ["column"])
-
-_add = Query.update(_DAILY)
-for _column in _COUNTS:
-    _add = _add.set(_DAILY[_column], _DAILY[_column] + VALUE)
-for _column in _DAILY_KEY:
-    _add = _add.where(_DAILY[_column] == VALUE)
-_ADD = sql(_add)
-_BEGIN = sql(insert(_DAILY, (*_COUNTS, *_DAILY_KEY)))
-_TOTALS = sql(
-    Query.from_(_DAILY)
-    .select(_DAILY.endpoint_id, *(_TOTAL(_DAILY[column]).as_(column) for column in _COUNTS))
-    .groupby(_DAILY.endpoint_id)
+_READ_MINUTES = sql(
+    Query.from_(_MINUTES).select("minute", *_MINUTE_COUNTS).orderby(_MINUTES.minute)
 )
 _SET_LATENCY = sql(update_by(ENDPOINTS, "id", ("latency_ms",)))
 _set = Query.update(_LATENCIES).set(_LATENCIES.latency_ms, VALUE)
@@ -73,7 +81,30 @@ class StatisticsRepository:
 
     async def totals(self) -> dict[EndpointId, Totals]:
         """All that each endpoint has ever done, deleted ones too."""
-        return await self._database.read(_totals)
+        # few groups, and no limit: these are what is counted on from
+        wanted = Wanted(Unit.ATTEMPTS, (By.ENDPOINT,), limit=sys.maxsize)
+        found = await self.sums(wanted)
+        return {EndpointId(endpoint_id): totals for (endpoint_id,), totals in found.items()}
+
+    async def all_requests(self) -> Totals:
+        """All that clients have ever asked for."""
+        return (await self.sums(Wanted(Unit.REQUESTS))).get((), NOTHING_COUNTED)
+
+    async def sums(self, wanted: Wanted) -> dict[Group, Totals]:
+        """What is written of what is *wanted*."""
+        return await self._database.read(lambda statements: stored_sums(statements, wanted))
+
+    async def speeds(
+        self, since: date, *, endpoint_id: str | None, model: str | None, limit: int
+    ) -> Speeds:
+        """How fast *limit* models of endpoints were at most, from the UTC day *since* on."""
+        return await self._database.read(
+            lambda statements: read_speeds(statements, since, endpoint_id, model, limit)
+        )
+
+    async def minutes(self) -> list[tuple[datetime, MinuteCount]]:
+        """How the requests of the last minutes ended, the oldest first."""
+        return await self._database.read(_minutes)
 
     async def latencies(self) -> list[StoredLatency]:
         """The EMAs of endpoints and of their models, as last written."""
@@ -88,11 +119,18 @@ def _write(statements: Transaction, burst: Burst) -> None:
     write_responses(statements, burst.responses)
     write_key_uses(statements, burst.key_uses)
     for key, totals in burst.totals.items():
-        counts = (getattr(totals, column) for column in _COUNTS)
         day = key.day.isoformat()
-        row = (*counts, key.endpoint_id, key.model, key.api.value, day)
+        row = (*counts_of(totals), key.endpoint_id, key.model, key.api.value, day)
         if not statements.run(_ADD, *row):
             statements.run(_BEGIN, *row)
+    for asked, totals in burst.usage.items():
+        day = asked.day.isoformat()
+        of = (asked.endpoint_id, asked.model, asked.api.value, day, asked.key_id)
+        row = (*counts_of(totals), *of)
+        if not statements.run(_ADD_USAGE, *row):
+            statements.run(_BEGIN_USAGE, *row)
+    write_speeds(statements, burst.speeds)
+    _write_minutes(statements, burst.minutes)
     for endpoint_id, latency_ms in burst.latencies.items():
         statements.run(_SET_LATENCY, latency_ms, endpoint_id)
     if not burst.model_latencies:
@@ -104,13 +142,25 @@ def _write(statements: Transaction, burst: Burst) -> None:
             statements.run(_BEGIN_MODEL_LATENCY, *entry)
 
 
-def _totals(statements: Transaction) -> dict[EndpointId, Totals]:
-    found = {}
-    for row in statements.each(_TOTALS):
-        counts = {column: int(row[column]) for column in _COUNTS[:-1]}
-        found[EndpointId(row["endpoint_id"])] = Totals(
-            **counts, total_duration_ms=row["total_duration_ms"]
-        )
+def _write_minutes(statements: Transaction, minutes: Mapping[datetime, MinuteCount]) -> None:
+    if not minutes:
+        return
+    for minute, counts in minutes.items():
+        row = (*counts, instant_text(minute))
+        if not statements.run(_SET_MINUTE, *row):
+            statements.run(_BEGIN_MINUTE, *row)
+    # on both sides: a clock that is put back leaves minutes behind that never were
+    hour = timedelta(minutes=SHOWN_MINUTES)
+    bounds = (min(minutes) - hour, max(minutes) + hour)
+    statements.run(_DROP_MINUTES, *map(instant_text, bounds))
+
+
+def _minutes(statements: Transaction) -> list[tuple[datetime, MinuteCount]]:
+    found = []
+    for row in statements.each(_READ_MINUTES):
+        minute, counts = instant_of(row["minute"]), [whole_of(row[c]) for c in _MINUTE_COUNTS]
+        if minute is not None and None not in counts:
+            found.append((minute, MinuteCount(*(count or 0 for count in counts))))
     return found
 
 

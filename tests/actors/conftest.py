@@ -17,8 +17,11 @@ from llmlb.actors.admission import AdmissionController
 from llmlb.actors.registry import EndpointRegistry
 from llmlb.catalog import Catalog
 from llmlb.errors import LbError, NotFound, StoreUnavailable
+from llmlb.minutes import MinuteCount
+from llmlb.records import RequestRecord
 from llmlb.routing import Measured, Standings
-from llmlb.store.burst import Burst, StatKey
+from llmlb.store.burst import Burst, StatKey, TimedAttempt, UsageKey
+from llmlb.store.sums import Group, Unit, Wanted, with_unwritten
 from llmlb.types import Api, Endpoint, EndpointId, Model, Status, Whereabouts
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -67,6 +70,42 @@ def finished(
     return FinishedRequest(endpoint_id=one, outcome=outcome, **fields)
 
 
+def a_record(**changes: Any) -> RequestRecord:
+    """A chat about model m that endpoint a answered within 100 ms, unless said otherwise."""
+    fields: dict[str, Any] = {
+        "id": "r-1",
+        "request_id": "req-1",
+        "arrived_at": NOW,
+        "finished_at": NOW,
+        "api": CHAT,
+        "path": "/v1/chat/completions",
+        "stream": False,
+        "model": "m",
+        "known_model": True,
+        "served_model": "m",
+        "endpoint_id": A_ID,
+        "endpoint_name": "a",
+        "only": False,
+        "key_id": None,
+        "user_id": None,
+        "client_address": None,
+        "outcome": Outcome.SUCCEEDED,
+        "status": 200,
+        "error_code": None,
+        "error_message": None,
+        "waited_ms": 0.0,
+        "duration_ms": 100.0,
+        "time_to_first_token_ms": None,
+        "usage": Usage(),
+        "request_bytes": 0,
+        "response_bytes": 0,
+        "decisions": (),
+        "attempts": (),
+        **changes,
+    }
+    return RequestRecord(**fields)
+
+
 def tokens(given: int | None, made: int | None, total: int | None = None) -> Usage:
     return Usage(given, made, total)
 
@@ -101,6 +140,9 @@ class FakeBurstStore(SlowStore):
     def __init__(self) -> None:
         super().__init__()
         self.totals: dict[StatKey, Totals] = {}
+        self.usage: dict[UsageKey, Totals] = {}
+        self.speeds: list[TimedAttempt] = []
+        self.minutes: dict[datetime, MinuteCount] = {}
         self.latencies: dict[EndpointId, float] = {}
         self.model_latencies: dict[tuple[EndpointId, str, Api], float] = {}
         self.responses: dict[str, Whereabouts] = {}
@@ -120,6 +162,10 @@ class FakeBurstStore(SlowStore):
         def apply() -> None:
             for key, totals in burst.totals.items():
                 self.totals[key] = self.totals.get(key, Totals()) + totals
+            for asked, totals in burst.usage.items():
+                self.usage[asked] = self.usage.get(asked, Totals()) + totals
+            self.speeds += burst.speeds
+            self.minutes |= burst.minutes
             self.latencies |= burst.latencies
             self.model_latencies |= burst.model_latencies
             for response_id, whereabouts in burst.responses.items():
@@ -129,6 +175,11 @@ class FakeBurstStore(SlowStore):
             self.written_at_s.append(trio.current_time())
 
         await self._write("burst", apply)
+
+    async def sums(self, wanted: Wanted) -> dict[Group, Totals]:
+        await trio.lowlevel.checkpoint()
+        kept = self.totals if wanted.unit is Unit.ATTEMPTS else self.usage
+        return with_unwritten({}, wanted, tuple(kept.items()))
 
 
 class FakeEndpointStore(SlowStore):

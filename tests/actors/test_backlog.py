@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from llmlb.accounting import Totals
 from llmlb.actors.backlog import Backlog
 from llmlb.actors.pauses import FIRST_S, MOST_S, Pauses
-from llmlb.store.burst import Burst
+from llmlb.minutes import MinuteCount
+from llmlb.store.burst import Burst, UsageKey
 from llmlb.types import Whereabouts
 from tests.actors.conftest import A_ID, CHAT, NOW, finished
 
 WORDS = st.lists(
     st.tuples(
-        st.sampled_from(["request", "latency", "own latency", "response", "refused"]),
+        st.sampled_from(["request", "asked", "latency", "own latency", "response", "refused"]),
         st.integers(0, 8),
     ),
     max_size=60,
@@ -31,6 +32,8 @@ def room_for_five() -> Iterator[None]:
     patch = pytest.MonkeyPatch()
     patch.setattr("llmlb.actors.backlog.MOST_ROWS", 5)
     patch.setattr("llmlb.actors.backlog.MOST_STORED_RESPONSES", 5)
+    patch.setattr("llmlb.actors.backlog.MOST_MINUTES", 5)
+    patch.setattr("llmlb.actors.backlog.MOST_SPEEDS", 5)
     yield
     patch.undo()
 
@@ -38,7 +41,15 @@ def room_for_five() -> Iterator[None]:
 def sizes(burst: Burst) -> set[int]:
     return {
         len(kind)
-        for kind in (burst.totals, burst.latencies, burst.model_latencies, burst.responses)
+        for kind in (
+            burst.totals,
+            burst.latencies,
+            burst.model_latencies,
+            burst.responses,
+            burst.usage,
+            burst.speeds,
+            burst.minutes,
+        )
     }
 
 
@@ -55,6 +66,11 @@ def test_whatever_is_told_and_refused_is_counted_or_counted_as_lost(
                 day = NOW + timedelta(days=number % 3 - 1)
                 backlog.add(finished(model=f"m{number}", finished_at=day))
                 told += 1
+            case "asked":
+                key = UsageKey(A_ID, f"m{number}", CHAT, NOW.date(), "")
+                backlog.use([(key, Totals(1))])
+                backlog.minute(NOW + timedelta(minutes=number), MinuteCount(at))
+                told += 1
             case "latency":
                 backlog.latency(A_ID, f"m{number}", CHAT, float(at))
                 newest[f"m{number}"] = float(at)
@@ -70,7 +86,8 @@ def test_whatever_is_told_and_refused_is_counted_or_counted_as_lost(
                 backlog.put_back(burst)
         assert max(sizes(backlog.burst())) <= 5
     burst = backlog.burst()
-    kept = sum(burst.totals.values(), Totals()).total_requests
+    rows = [*burst.totals.values(), *burst.usage.values()]
+    kept = sum(rows, Totals()).total_requests
     assert kept + lost + backlog.lost_requests == told
     for (_, model, _), at_s in burst.model_latencies.items():
         assert at_s == newest[model]

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import math
 import random
+import sqlite3
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta, timezone
+from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import structlog
@@ -17,8 +22,13 @@ from llmlb.actors.mailbox import ActorGone
 from llmlb.actors.pauses import MOST_S
 from llmlb.errors import StoreUnavailable
 from llmlb.store.burst import StatKey
+from llmlb.store.opening import open_store
+from llmlb.store.sums import By, Unit, Wanted
 from llmlb.types import MOST_STORED_RESPONSES, Api, EndpointId, Whereabouts
-from tests.actors.conftest import A_ID, CHAT, NOW, FakeBurstStore, finished, tokens
+from tests.actors.conftest import A_ID, CHAT, NOW, FakeBurstStore, a_record, finished, tokens
+from tests.fakes.house import run_inline
+
+T = TypeVar("T")
 
 FULL = StoreUnavailable("The database is not available (its disk is full).")
 FOR_EVER_S = 1e6
@@ -493,3 +503,56 @@ async def test_a_kill_at_any_moment_loses_no_more_than_the_last_second(
         await trio.sleep(rng.choice([0.001, 0.05, 0.3, 0.9]))
         older_than_a_second = sum(at_s <= trio.current_time() - 1.0 for at_s in told_at_s)
         assert store.requests() >= older_than_a_second
+
+
+async def test_sums_neither_miss_nor_repeat_what_is_being_written(
+    nursery: trio.Nursery, tmp_path: Path
+) -> None:
+    """With the real store, at every moment of a write, while it refuses, and after it."""
+    rng = random.Random(5)
+
+    async def in_a_while(sync_fn: Callable[[], T], /) -> T:
+        await trio.sleep(rng.choice([0.0, 0.1]))
+        try:
+            if rng.random() < 0.2:
+                raise sqlite3.OperationalError("disk I/O error")
+            return sync_fn()
+        finally:
+            await trio.sleep(rng.choice([0.0, 0.1, 0.7]))
+
+    opened = await open_store("sqlite::memory:", data_dir=tmp_path, run_in_thread=run_inline)
+    opened._database._run_in_thread = in_a_while
+    journal = Journal(opened.statistics, {})
+    await nursery.start(journal.run)
+    read = 0
+
+    async def look() -> None:
+        nonlocal read
+        while True:
+            by_day = Wanted(Unit.ATTEMPTS, (By.DAY, By.MODEL))
+            with suppress(StoreUnavailable):
+                found = await journal.sums(by_day)
+                assert sum(found.values(), Totals()) == journal.totals.get(A_ID, Totals())
+                read += 1
+            with suppress(StoreUnavailable):
+                asked = await journal.sums(Wanted(Unit.REQUESTS))
+                assert asked.get((), Totals()) == journal.requests
+            await trio.sleep(rng.choice([0.0, 0.01, 0.3]))
+
+    async with trio.open_nursery() as looking:
+        for _ in range(3):
+            looking.start_soon(look)
+        for n in range(1000):
+            journal.record(finished(model=rng.choice("mn"), duration_ms=1.0, usage=tokens(n, 1)))
+            journal.answered(a_record(key_id=rng.choice("kl")))
+            await trio.sleep(rng.choice([0.0, 0.05, 0.2]))
+        looking.cancel_scope.cancel()
+    assert read > 50
+    opened._database._run_in_thread = run_inline
+    await trio.sleep(60)  # a write that was under way may still be refused
+    assert await journal.flush()
+    stored = await opened.statistics.totals()
+    assert stored == {A_ID: journal.totals[A_ID]}
+    assert await opened.statistics.all_requests() == journal.requests
+    assert (journal.requests.total_requests, stored[A_ID].total_requests) == (1000, 1000)
+    await opened.close()

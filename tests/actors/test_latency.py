@@ -13,7 +13,8 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from llmlb.actors.latency import KnownLatency, LatencyTracker, Observed
+from llmlb.accounting import Speed
+from llmlb.actors.latency import KnownLatency, LatencyTracker, Observed, Sample
 from llmlb.actors.mailbox import ActorGone
 from llmlb.routing import Measured
 from llmlb.types import Api, EndpointId
@@ -33,7 +34,7 @@ class Tracked:
         )
 
     def sees(self, ms: float, model: str = "m", api: Api = CHAT, one: EndpointId = A_ID) -> None:
-        self.tracker.observed(Observed(one, model, api, ms, NOW))
+        self.tracker.observed(Observed(one, model, api, Speed(ms), NOW))
 
     def own(self, one: EndpointId = A_ID) -> float | None:
         return self.tracker.standings.latency_ms(one)
@@ -233,12 +234,12 @@ async def test_offline_and_a_restart_bring_nothing_of_the_old_values_back(
 async def test_the_history_has_the_samples_themselves_oldest_first(tracked: Tracked) -> None:
     assert tracked.tracker.history(A_ID) == ()
     for n, ms in enumerate([100.0, 300.0]):
-        tracked.tracker.observed(Observed(A_ID, "m", CHAT, ms, NOW + timedelta(seconds=n)))
+        tracked.tracker.observed(Observed(A_ID, "m", CHAT, Speed(ms), NOW + timedelta(seconds=n)))
     tracked.tracker.went_offline(A_ID)
     await wait_all_tasks_blocked()
     assert tracked.tracker.history(A_ID) == (
-        (NOW, 100.0),
-        (NOW + timedelta(seconds=1), 300.0),
+        Sample(NOW, Speed(100.0)),
+        Sample(NOW + timedelta(seconds=1), Speed(300.0)),
     )
 
 

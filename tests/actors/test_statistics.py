@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from llmlb.accounting import Outcome, Totals, Usage
+from llmlb.accounting import Outcome, Speed, Totals, Usage
 from llmlb.actors.journal import Journal
 from llmlb.actors.latency import LatencyTracker, Observed, Sample
 from llmlb.routing import after_probe
@@ -32,9 +32,9 @@ async def journal(nursery: trio.Nursery, store: FakeBurstStore) -> Journal:
 async def test_metrics_history_tracks_recent_points(nursery: trio.Nursery) -> None:
     tracker = LatencyTracker([], on_measured=lambda *_: None)
     await nursery.start(tracker.run)
-    samples = [Sample(NOW + timedelta(seconds=n), float(n)) for n in range(370)]
+    samples = [Sample(NOW + timedelta(seconds=n), Speed(float(n))) for n in range(370)]
     for sample in samples:
-        tracker.observed(Observed(A_ID, "m", CHAT, sample.response_ms, sample.at))
+        tracker.observed(Observed(A_ID, "m", CHAT, sample.speed, sample.at))
     await wait_all_tasks_blocked()
     assert tracker.history(A_ID) == tuple(samples[-360:])
 
@@ -88,4 +88,5 @@ async def test_every_outcome_is_counted_once_under_its_own_heading(journal: Jour
         failed_requests=2,
         cancelled_requests=1,
         total_duration_ms=40.0,
+        refused_requests=1,
     )

@@ -176,7 +176,7 @@ async def test_statistics_and_latencies_are_written_behind(scene: Scene) -> None
     assert await scene.house.journal.flush()
 
     totals = await scene.house.store.statistics.totals()
-    assert totals == {endpoint.id: Totals(1, 1, 0, 0, 4, 2, 6, 2000.0)}
+    assert totals == {endpoint.id: Totals(1, 1, 0, 0, 4, 2, 6, 2000.0, timed_output_tokens=2)}
     latencies = await scene.house.store.statistics.latencies()
     assert {(row.model, row.api, round(row.latency_ms)) for row in latencies} == {
         (None, None, 2000),

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmlb.accounting import Usage
 from llmlb.jobs import Benchmark, BenchmarkPlan, JobStatus, Sample
-from llmlb.jobs.benchmarks import Figures, figures, percentile, tokens_per_s
+from llmlb.jobs.benchmarks import Figures, figures, percentile, speed_of
 from llmlb.types import Api, EndpointId
 
 A, B = EndpointId("id-a"), EndpointId("id-b")
@@ -44,20 +45,23 @@ def test_figures_are_ordered_and_within_what_was_measured(tps: list[float]) -> N
 
 
 @pytest.mark.parametrize(
-    ("tokens", "whole_s", "first_s", "expected"),
+    ("usage", "whole_ms", "first_ms", "expected"),
     [
-        (100, 6.0, 1.0, 20.0),
-        (100, 5.0, 5.0, 20.0),  # all at once: nobody saw how it was made
-        (100, 5.0, 0.0, 20.0),
-        (None, 5.0, 1.0, None),
-        (0, 5.0, 1.0, None),
-        (100, 0.0, 0.0, None),
+        (Usage(5, 101), 6000.0, 1000.0, 20.0),
+        (Usage(5, 100), 5000.0, 5000.0, 20.0),  # all at once: nobody saw how it was made
+        (Usage(5, 100), 5000.0, 4999.5, 20.0),
+        (Usage(5, 100), 5000.0, None, 20.0),
+        (Usage(5, 1), 500.0, 100.0, 2.0),
+        (Usage(5, 101, estimated=True), 6000.0, 1000.0, None),
+        (Usage(5), 5000.0, 1000.0, None),
+        (Usage(5, 0), 5000.0, 1000.0, None),
+        (Usage(5, 100), 0.0, 0.0, None),
     ],
 )
-def test_tokens_per_second(
-    tokens: int | None, whole_s: float, first_s: float, expected: float | None
+def test_the_speed_of_one_answer(
+    usage: Usage, whole_ms: float, first_ms: float | None, expected: float | None
 ) -> None:
-    assert tokens_per_s(tokens, whole_s, first_s) == expected
+    assert speed_of(usage, whole_ms, first_ms) == expected
 
 
 def test_a_run_counts_each_endpoint_apart_and_what_is_not_measured() -> None:

@@ -66,6 +66,21 @@ POST   /benchmarks/tps                              admin
 GET    /benchmarks/tps                              viewer
 GET    /benchmarks/tps/<run_id>                     viewer
 DELETE /benchmarks/tps/<run_id>                     admin
+GET    /endpoints/<endpoint_id>/today-stats         viewer endpoints.read
+GET    /endpoints/<endpoint_id>/daily-stats         viewer endpoints.read
+GET    /endpoints/<endpoint_id>/model-stats         viewer endpoints.read
+GET    /endpoints/<endpoint_id>/model-tps           viewer endpoints.read
+GET    /dashboard/endpoints                         viewer endpoints.read
+GET    /dashboard/models                            viewer endpoints.read
+GET    /dashboard/stats                             viewer metrics.read
+GET    /dashboard/request-history                   viewer metrics.read
+GET    /dashboard/overview                          viewer metrics.read
+GET    /dashboard/metrics/<endpoint_id>             viewer metrics.read
+GET    /dashboard/stats/tokens                      viewer metrics.read
+GET    /dashboard/stats/tokens/daily                viewer metrics.read
+GET    /dashboard/stats/tokens/monthly              viewer metrics.read
+GET    /dashboard/stats/latency                     viewer metrics.read
+GET    /dashboard/model-stats                       viewer metrics.read
 GET    /dashboard/events                            viewer
 GET    /dashboard/audit-logs                        admin
 GET    /dashboard/audit-logs/stats                  admin

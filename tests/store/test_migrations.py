@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmlb.accounting import NOTHING_COUNTED
 from llmlb.accounts import KeyId, Permission
 from llmlb.audit import GENESIS, Link
 from llmlb.errors import StartupError
@@ -33,6 +34,7 @@ CHECKSUMS = {
     "0010_endpoint_tls": "3dbaee4dcd7406737d54ba5c137056c3607592bbe6e8a1c7de793eb63f7ca365",
     "0011_audit": "dbc4dc010e4499bdc1d8f810953dd22fec057693f893d2da7ee09e3473af50a9",
     "0012_erasures": "8ec23fc1ea1a16667a71945d1ae97c3dc24a27f05492da9d6d2f915fbe20e432",
+    "0015_usage": "9f8d2e4a606264414c34efd3723c2c44fe6091e353e349fb493c7036b22d2ee4",
 }
 """Of the released migrations. A line is only ever added: what is released never changes."""
 
@@ -42,8 +44,10 @@ DATA = {
                   'kept');""",
     2: """INSERT INTO endpoint_models (endpoint_id, model_id, position, capabilities, max_tokens)
           VALUES ('e1', 'm', 0, '["embeddings"]', 4096);""",
-    3: """INSERT INTO daily_statistics VALUES ('gone', 'm', 'embeddings', '2025-01-01',
-                                               3, 2, 1, 0, 30, 20, 50, 12.5);
+    3: """INSERT INTO daily_statistics
+              (endpoint_id, model, api, day, total_requests, successful_requests, failed_requests,
+               cancelled_requests, input_tokens, output_tokens, total_tokens, total_duration_ms)
+          VALUES ('gone', 'm', 'embeddings', '2025-01-01', 3, 2, 1, 0, 30, 20, 50, 12.5);
           INSERT INTO model_latencies VALUES ('e1', 'm', 'embeddings', 77.5);""",
     4: """INSERT INTO request_history (id, timestamp, request_type, model, duration_ms, status,
                                        completed_at)
@@ -70,6 +74,9 @@ DATA = {
            VALUES (1, '2025-01-01T00:00:00.000000Z', 'endpoint.create', 'user', 1, 'x', 'y');
            UPDATE audit_marks SET sequence = 1, hash = 'y' WHERE name = 'head';""",
     12: """INSERT INTO erasures VALUES ('secrets', '2025-01-01T00:00:00.000000Z');""",
+    15: """INSERT INTO minute_counts VALUES ('2025-01-01T00:00:00.000000Z', 1, 2, 3);
+           INSERT INTO daily_speeds (day, endpoint_id, model)
+           VALUES ('2025-01-01', 'gone', 'm');""",
 }
 """Rows that a database of each version may hold."""
 
@@ -88,13 +95,17 @@ def dump(connection: sqlite3.Connection) -> list[str]:
     return list(connection.iterdump())
 
 
+def up_to(version: int) -> tuple[Migration, ...]:
+    return tuple(migration for migration in ALL if migration.version <= version)
+
+
 def bring_to(connection: sqlite3.Connection, migrations: tuple[Migration, ...]) -> None:
     migrate(connection, migrations, file="x.db", now=NOW)
 
 
 def fill(connection: sqlite3.Connection, version: int) -> None:
-    for known in range(1, version + 1):
-        for statement in split(DATA[known]):
+    for migration in up_to(version):
+        for statement in split(DATA[migration.version]):
             connection.execute(statement)
 
 
@@ -113,7 +124,7 @@ async def test_every_older_version_becomes_the_newest_with_its_data(
 ) -> None:
     database.parent.mkdir()
     connection = connect(str(database))
-    bring_to(connection, ALL[:version])
+    bring_to(connection, up_to(version))
     fill(connection, version)
     connection.close()
 
@@ -126,6 +137,10 @@ async def test_every_older_version_becomes_the_newest_with_its_data(
     if version >= 3:
         totals = await store.statistics.totals()
         assert totals[EndpointId("gone")].total_tokens == 50
+        # what was counted before there was a table of requests goes on in it
+        requests = await store.statistics.all_requests()
+        assert requests == (totals[EndpointId("gone")] if version < 15 else NOTHING_COUNTED)
+        assert len(await store.statistics.minutes()) == (version >= 15)
         assert [row.latency_ms for row in await store.statistics.latencies()] == [
             float("inf"),
             77.5,
@@ -158,22 +173,22 @@ async def test_every_older_version_becomes_the_newest_with_its_data(
 
 def test_running_twice_changes_nothing(memory: sqlite3.Connection) -> None:
     bring_to(memory, ALL)
-    fill(memory, len(ALL))
+    fill(memory, VERSIONS[-1])
     before = dump(memory)
     migrate(memory, ALL, file="x.db", now=NOW.replace(year=2030))
     assert dump(memory) == before
 
 
 @given(
-    stops=st.lists(st.integers(0, len(ALL)), max_size=4),
+    stops=st.lists(st.sampled_from([0, *VERSIONS]), max_size=4),
     crash=st.booleans(),
 )
 def test_any_way_to_the_newest_schema_ends_alike(stops: list[int], crash: bool) -> None:
     straight, winding = connect(":memory:"), connect(":memory:")
     bring_to(straight, ALL)
     for stop in sorted(stops):
-        bring_to(winding, ALL[:stop])
-    broken = Migration(len(ALL) + 1, "broken", "CREATE TABLE half (x); CREATE TABLE half (x);")
+        bring_to(winding, up_to(stop))
+    broken = Migration(VERSIONS[-1] + 1, "broken", "CREATE TABLE half (x); CREATE TABLE half (x);")
     if crash:
         with pytest.raises(sqlite3.OperationalError):
             bring_to(winding, (*ALL, broken))
@@ -187,13 +202,13 @@ def test_any_way_to_the_newest_schema_ends_alike(stops: list[int], crash: bool) 
 def test_a_crash_in_the_middle_of_a_migration_leaves_the_schema_before_it(
     version: int, memory: sqlite3.Connection
 ) -> None:
-    bring_to(memory, ALL[: version - 1])
+    *older, whole = up_to(version)
+    bring_to(memory, tuple(older))
     fill(memory, version - 1)
     before = dump(memory)
-    whole = ALL[version - 1]
     crashing = Migration(whole.version, whole.name, whole.text + "\nSELECT no_such_function();")
     with pytest.raises(sqlite3.OperationalError):
-        bring_to(memory, (*ALL[: version - 1], crashing))
+        bring_to(memory, (*older, crashing))
     assert dump(memory) == before
     bring_to(memory, ALL)
 
@@ -201,7 +216,7 @@ def test_a_crash_in_the_middle_of_a_migration_leaves_the_schema_before_it(
 async def test_a_database_of_a_newer_version_is_refused(
     opened: OpenStore, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    newer = (*ALL, Migration(len(ALL) + 1, "future", "CREATE TABLE future (x);"))
+    newer = (*ALL, Migration(VERSIONS[-1] + 1, "future", "CREATE TABLE future (x);"))
     monkeypatch.setattr(opening, "released", lambda: newer)
     await (await opened()).close()
     monkeypatch.undo()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 import sqlite3
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -11,20 +11,30 @@ from hypothesis import strategies as st
 
 from llmlb.accounting import Totals
 from llmlb.errors import StoreUnavailable
-from llmlb.store.burst import Burst, StatKey, StoredLatency
+from llmlb.minutes import MinuteCount
+from llmlb.store.adding_up import stored_sums
+from llmlb.store.burst import Burst, StatKey, StoredLatency, UsageKey
 from llmlb.store.connection import connect, prepare
 from llmlb.store.database import transaction
 from llmlb.store.opening import Store
-from llmlb.store.statistics import _totals, _write
+from llmlb.store.statistics import _write
+from llmlb.store.sums import By, Unit, Wanted, with_unwritten
 from llmlb.types import Api, EndpointId
 from tests.store.conftest import NOW, MakeEndpoint, OpenStore
 
 ONE = Totals(3, 2, 1, 0, 100, 50, 150, 12.5)
 DAY = date(2026, 3, 1)
+FIRST, FIRST_MAY = date(2026, 3, 30), date(2026, 5, 1)
+
+Rows = list[tuple[StatKey | UsageKey, Totals]]
 
 
 def key(endpoint_id: str, model: str = "m", api: Api = Api.EMBEDDINGS, day: date = DAY) -> StatKey:
     return StatKey(EndpointId(endpoint_id), model, api, day)
+
+
+def usage_key(model: str = "m", key_id: str = "k", day: date = DAY) -> UsageKey:
+    return UsageKey("a", model, Api.EMBEDDINGS, day, key_id)
 
 
 async def test_totals_add_up_over_bursts_models_days_and_restarts(opened: OpenStore) -> None:
@@ -142,31 +152,84 @@ async def test_unreadable_latencies_are_left_out(store: Store, endpoint: MakeEnd
 
 
 _counts = st.integers(0, 10**9)
-_totals_strategy = st.builds(
-    Totals, _counts, _counts, _counts, _counts, _counts, _counts, _counts, st.just(0.0)
-)
-_keys = st.builds(
-    StatKey,
-    st.sampled_from(["a", "b"]),
-    st.sampled_from(["m", "n"]),
-    st.sampled_from(Api),
-    st.dates(date(2026, 1, 1), date(2026, 1, 3)),
+_totals = st.builds(Totals, *[_counts] * 7, _counts.map(float), *[_counts] * 3)
+_ids, _models, _days = st.sampled_from("ab"), st.sampled_from("mn"), st.dates(FIRST, FIRST_MAY)
+_attempts = st.builds(StatKey, _ids, _models, st.sampled_from(Api), _days)
+_requests = st.builds(UsageKey, _ids, _models, st.sampled_from(Api), _days, st.sampled_from("kl"))
+
+
+@st.composite
+def _questions(draw: st.DrawFn) -> Wanted:
+    unit = draw(st.sampled_from(Unit))
+    known = [by for by in By if by is not By.KEY or unit is Unit.REQUESTS]
+    return Wanted(
+        unit,
+        tuple(draw(st.lists(st.sampled_from(known), unique=True, max_size=4))),
+        endpoint_id=draw(st.none() | _ids),
+        model=draw(st.none() | _models),
+        key_id=draw(st.none() | st.sampled_from("kl")) if unit is Unit.REQUESTS else None,
+        since=draw(st.none() | _days),
+    )
+
+
+def _rows(burst: Burst, unit: Unit) -> Rows:
+    return [*(burst.totals if unit is Unit.ATTEMPTS else burst.usage).items()]
+
+
+_bursts = st.builds(
+    Burst,
+    totals=st.dictionaries(_attempts, _totals, max_size=4),
+    usage=st.dictionaries(_requests, _totals, max_size=4),
 )
 
 
-@settings(max_examples=50)
-@given(st.lists(st.dictionaries(_keys, _totals_strategy, max_size=4), max_size=5))
-def test_any_bursts_add_up(bursts: list[dict[StatKey, Totals]]) -> None:
+@settings(max_examples=40)
+@given(st.lists(_bursts, max_size=5), st.integers(0, 5), st.lists(_questions(), min_size=1))
+def test_written_or_not_everything_adds_up_by_anything(
+    bursts: list[Burst], written: int, questions: list[Wanted]
+) -> None:
     connection = connect(":memory:")
     prepare(connection, file="in memory", now=NOW)
-    requests: dict[str, int] = {}
-    for totals in bursts:
+    for burst in bursts[:written]:
         with transaction(connection) as statements:
-            _write(statements, Burst(totals=totals))
-        for stat_key, counted in totals.items():
-            endpoint_id = stat_key.endpoint_id
-            requests[endpoint_id] = requests.get(endpoint_id, 0) + counted.total_requests
-    with transaction(connection) as statements:
-        stored = _totals(statements)
+            _write(statements, burst)
+    for wanted in questions:
+        with transaction(connection) as statements:
+            stored = stored_sums(statements, wanted)
+        every = [row for burst in bursts for row in _rows(burst, wanted.unit)]
+        waiting = [row for burst in bursts[written:] for row in _rows(burst, wanted.unit)]
+        found = with_unwritten(stored, wanted, waiting)
+        assert found == with_unwritten({}, wanted, every)
+        assert list(found) == list(with_unwritten({}, wanted, every)), "in the same order"
+        unbound = replace(wanted, by=())
+        assert sum(found.values(), Totals()) == sum(
+            with_unwritten({}, unbound, every).values(), Totals()
+        )
     connection.close()
-    assert {k: v.total_requests for k, v in stored.items()} == requests
+
+
+async def test_a_group_beyond_the_limit_is_left_out_and_never_shown_in_part(store: Store) -> None:
+    rows = {usage_key(model=f"m{n}"): Totals(n, n) for n in range(1, 6)}
+    await store.statistics.write(Burst(usage=rows))
+    wanted = Wanted(Unit.REQUESTS, (By.MODEL,), limit=3)
+    stored = await store.statistics.sums(wanted)
+    assert list(stored) == [("m5",), ("m4",), ("m3",)]
+    waiting: Rows = [(usage_key(model="m1"), Totals(100)), (usage_key(model="m3"), Totals(3))]
+    found = with_unwritten(stored, wanted, waiting)
+    assert {group: totals.total_requests for group, totals in found.items()} == {
+        ("m3",): 6,
+        ("m5",): 5,
+        ("m4",): 4,
+    }
+
+
+async def test_the_last_hour_survives_a_restart_and_nothing_older_is_kept(
+    opened: OpenStore,
+) -> None:
+    store = await opened()
+    hour = timedelta(hours=1)
+    for at, count in ((NOW - 2 * hour, 1), (NOW + 48 * hour, 2), (NOW, 3), (NOW, 4)):
+        await store.statistics.write(Burst(minutes={at: MinuteCount(count, 0, 1)}))
+    await store.close()
+    store = await opened()
+    assert await store.statistics.minutes() == [(NOW, MinuteCount(4, 0, 1))]

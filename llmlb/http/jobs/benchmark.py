@@ -25,7 +25,7 @@ from llmlb.http.turned_away import shutting_down, turned_away
 from llmlb.http.upstream.client import UpstreamClient
 from llmlb.http.upstream.faults import UpstreamFault
 from llmlb.jobs import BenchmarkPlan, Sample
-from llmlb.jobs.benchmarks import tokens_per_s
+from llmlb.jobs.benchmarks import speed_of
 from llmlb.types import Api, EndpointId
 
 PROMPT = "Count upwards from 1, one number on each line, and do not stop."
@@ -110,9 +110,7 @@ class Bench:
             failure = shutting_down() if isinstance(error, ActorGone) else error
             return Sample(endpoint_id, succeeded=False, error=str(failure)[:ERROR_CHARS])
         attempt = trail.tries[-1]
-        first_ms = attempt.time_to_first_token_ms or 0.0
-        tokens = None if trail.usage.estimated else trail.usage.output_tokens
-        tps = tokens_per_s(tokens, attempt.duration_ms / 1000, first_ms / 1000)
+        tps = speed_of(trail.usage, attempt.duration_ms, attempt.time_to_first_token_ms)
         return Sample(endpoint_id, succeeded=True, tps=tps)
 
     async def _admitted(self, endpoint_id: EndpointId) -> Lease:

@@ -1,4 +1,4 @@
-"""How long an operator's request waits for the registry, and what it says if in vain."""
+"""How long an operator's request waits for registry and database, and what it says if in vain."""
 
 from __future__ import annotations
 
@@ -11,6 +11,21 @@ from llmlb.errors import StoreUnavailable
 
 ANSWER_LIMIT_S = 30.0
 """A change waits for those before it, and each for the database, which is slow only in distress."""
+
+
+READ_LIMIT_S = 30.0
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Bound what is read of the statistics inside. Raises StoreUnavailable."""
+    try:
+        with trio.fail_after(READ_LIMIT_S):
+            yield
+    except trio.TooSlowError:
+        raise StoreUnavailable(
+            f"The statistics were not read within {READ_LIMIT_S:.0f} s: ask for fewer days."
+        ) from None
 
 
 @contextmanager

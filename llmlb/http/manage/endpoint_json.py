@@ -14,6 +14,7 @@ from llmlb.types import DeviceInfo, Endpoint, EndpointId, Mode, Model, Status
 
 if TYPE_CHECKING:
     from llmlb.actors.admission import AdmissionStatistics
+    from llmlb.catalog import Catalog
     from llmlb.house import House
     from llmlb.routing import Standings
 
@@ -51,6 +52,13 @@ class Figures:
         if measured is None or math.isinf(measured) or endpoint.status is Status.OFFLINE:
             return None
         return round(measured, 3)
+
+
+def newest_first(catalog: Catalog) -> list[Endpoint]:
+    """All endpoints, in the order in which operators see them."""
+    # The sort is stable, so of those registered at one instant the later one comes first.
+    every = reversed(tuple(catalog.endpoints.values()))
+    return sorted(every, key=lambda e: e.registered_at, reverse=True)
 
 
 def endpoint_json(endpoint: Endpoint, figures: Figures) -> JsonObject:

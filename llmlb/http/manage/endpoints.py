@@ -15,7 +15,13 @@ from llmlb.house import House
 from llmlb.http.auditing import note
 from llmlb.http.manage.asking import asking
 from llmlb.http.manage.body import read_form
-from llmlb.http.manage.endpoint_json import Figures, JsonObject, endpoint_json, models_json
+from llmlb.http.manage.endpoint_json import (
+    Figures,
+    JsonObject,
+    endpoint_json,
+    models_json,
+    newest_first,
+)
 from llmlb.http.manage.probing import check_now, sync_now
 from llmlb.http.manage.query import Page, flag
 from llmlb.http.upstream.listener import Listener, refuse_own
@@ -70,13 +76,8 @@ class _EndpointRoutes:
 
     async def list_endpoints(self) -> Response:
         house, page, status = self._house(), Page.asked(request.args), _asked_status()
-        found = [
-            e
-            for e in reversed(tuple(house.registry.catalog.endpoints.values()))
-            if status is None or e.status is status
-        ]
-        # The sort is stable, so of those registered at one instant the later one comes first.
-        found.sort(key=lambda e: e.registered_at, reverse=True)
+        every = newest_first(house.registry.catalog)
+        found = [e for e in every if status is None or e.status is status]
         figures = Figures.of(house)
         return jsonify(page.listed("endpoints", found, lambda e: endpoint_json(e, figures)))
 

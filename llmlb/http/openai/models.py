@@ -29,6 +29,14 @@ def model_list(catalog: Catalog, allowed: Allowed = _any) -> list[dict[str, Any]
     ]
 
 
+def known_models(catalog: Catalog) -> list[dict[str, Any]]:
+    """All models of all endpoints, also those that no endpoint serves now."""
+    names = _other_names(catalog)
+    return [
+        _item(name, catalog.reach(name), names[name], _any) for name in sorted(catalog.by_model)
+    ]
+
+
 def model_item(catalog: Catalog, name: str, allowed: Allowed = _any) -> dict[str, Any] | None:
     """One model, also while none of its endpoints is online (`ready` is false then).
 

@@ -8,7 +8,7 @@ from llmlb.audit import ActorType
 from llmlb.errors import StoreUnavailable
 from llmlb.http.manage.audit import PER_PAGE
 from llmlb.http.manage.query import LAST_PAGE, MOST_PER_PAGE
-from llmlb.http.openapi.management import operator
+from llmlb.http.openapi.management import number, operator
 from llmlb.http.openapi.route import Answer, JsonSchema, Parameter, Route, json_content
 from llmlb.http.openapi.shown import Shown
 from llmlb.store.audit_search import MOST_SEARCHED_CHARS
@@ -111,11 +111,6 @@ _PART: JsonSchema = {"type": "string", "maxLength": MOST_SEARCHED_CHARS}
 _INSTANT: JsonSchema = {"type": "string", "format": "date-time"}
 
 
-def _number(name: str, says: str, most: int, default: int) -> Parameter:
-    schema = {"type": "integer", "minimum": 1, "maximum": most, "default": default}
-    return Parameter(name, says, schema)
-
-
 AUDIT: tuple[Route, ...] = (
     operator(
         "GET",
@@ -138,8 +133,8 @@ AUDIT: tuple[Route, ...] = (
             Parameter("time_to", "Not after.", _INSTANT),
             Parameter("ip", "A part of the client's address.", _PART),
             Parameter("search", "A part of any text of the entry.", _PART),
-            _number("page", "From 1 on.", LAST_PAGE, 1),
-            _number("per_page", "Entries on a page.", MOST_PER_PAGE, PER_PAGE),
+            number("page", "From 1 on.", LAST_PAGE, 1),
+            number("per_page", "Entries on a page.", MOST_PER_PAGE, PER_PAGE),
         ),
         errors=(StoreUnavailable,),
     ),

@@ -26,6 +26,7 @@ from llmlb.http.openapi.refusals import ANTHROPIC_ERROR_SCHEMA, ERROR_SCHEMA, re
 from llmlb.http.openapi.requests import REQUESTS
 from llmlb.http.openapi.route import Content, JsonSchema, Parameter, Route
 from llmlb.http.openapi.security import SCHEMES, security_of, who_may
+from llmlb.http.openapi.statistics import STATISTICS
 
 ROUTES: tuple[Route, ...] = (
     *INFERENCE,
@@ -38,6 +39,7 @@ ROUTES: tuple[Route, ...] = (
     CHOSEN,
     *EVENTS,
     *REQUESTS,
+    *STATISTICS,
     *AUDIT,
     *LOGS,
     *PROCESS,

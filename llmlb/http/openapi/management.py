@@ -71,14 +71,15 @@ def _says(shape: Any, says: str, status: int = 200) -> Answer:  # noqa: ANN401 -
     return Answer(status, says, (json_content(shape),))
 
 
-def _number(name: str, says: str, most: int, default: int) -> Parameter:
+def number(name: str, says: str, most: int, default: int) -> Parameter:
+    """A number of the query, from 1 to *most*."""
     schema = {"type": "integer", "minimum": 1, "maximum": most, "default": default}
     return Parameter(name, says, schema)
 
 
 PAGED = (
-    _number("page", "From 1 on.", LAST_PAGE, 1),
-    _number("per_page", "Of them on a page.", MOST_PER_PAGE, PER_PAGE),
+    number("page", "From 1 on.", LAST_PAGE, 1),
+    number("per_page", "Of them on a page.", MOST_PER_PAGE, PER_PAGE),
 )
 """The parameters of a list."""
 

@@ -60,6 +60,16 @@ class DecisionShown(ViewShown):
     """What there was when it had to go into the line."""
 
 
+class AttemptUsageShown(Shown):
+    """Its tokens; null where nobody told."""
+
+    input_tokens: int | None
+    output_tokens: int | None
+    total_tokens: int | None
+    estimated: bool
+    """The output is what came, as one token an event."""
+
+
 class AttemptShown(Shown):
     """One endpoint's part in it."""
 
@@ -74,6 +84,7 @@ class AttemptShown(Shown):
     status: int | None
     """That the endpoint answered with, where that was no success."""
     reason: str | None
+    usage: AttemptUsageShown
 
 
 class ExplanationShown(Shown):

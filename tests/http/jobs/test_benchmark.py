@@ -79,7 +79,7 @@ async def test_endpoints_take_turns_and_speed_is_that_between_first_and_last_tok
     run = Run(scene, "ab")
     await run.run(total=6)
     assert [sample.endpoint_id for sample in run.samples] == ["id-a", "id-b"] * 3
-    assert [sample.tps for sample in run.samples] == pytest.approx([10.0, 40.0] * 3)
+    assert [sample.tps for sample in run.samples] == pytest.approx([9.5, 38.0] * 3)
     call = scene.requests("a")[0].json
     assert (call["max_tokens"], call["temperature"], call["stream"]) == (20, 0.5, True)
     assert call["messages"] == [{"role": "user", "content": PROMPT}]
@@ -216,7 +216,7 @@ async def test_other_routes_are_asked_in_their_own_way(scene: Scene) -> None:
     run = Run(scene, "a")
     await run.run(total=1, api=Api.RESPONSES)
     await run.run(total=1, api=COMPLETIONS)
-    assert [sample.tps for sample in run.samples] == pytest.approx([10.0, 10.0])
+    assert [sample.tps for sample in run.samples] == pytest.approx([9.5, 9.5])
     responses, completions = (call.json for call in scene.requests("a"))
     assert (responses["input"], responses["max_output_tokens"], responses["store"]) == (
         PROMPT,
