@@ -50,6 +50,7 @@ from llmlb.http.openai.routes import inference
 from llmlb.http.openapi.document import described
 from llmlb.http.response_policy import ResponsePolicy
 from llmlb.http.status import status
+from llmlb.http.tracing.exporting import tracing_by
 from llmlb.http.upstream.client import UpstreamClient
 from llmlb.http.upstream.guarded import GuardedNetwork
 from llmlb.http.upstream.httpx_client import HttpxUpstreamClient
@@ -257,7 +258,12 @@ class LlmlbApp(QuartTrio):
             url = (self.listener or Listener(settings.host, settings.port)).url
             self._doors = await open_doors(settings, house, passwords, self._run_in_thread, url)
             gate = self._doors.gate
-            self._exchange = Exchange(house, client, images_gate, gate, self.instance_id)
+            tracing = await held.enter_async_context(
+                tracing_by(settings, self._world.now, lambda: house.registry.catalog)
+            )
+            self._exchange = Exchange(
+                house, client, images_gate, gate, self.instance_id, tracing=tracing
+            )
             self._house, self.served = house, True
             try:
                 await house.run(task_status=task_status)
