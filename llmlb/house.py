@@ -62,11 +62,12 @@ class House:
         *,
         world: World,
         drop_connections: Callable[[EndpointId], None],
+        on_answered: Callable[[RequestRecord], None],
     ) -> None:
         """Use `open_house`, which reads *memory* from the store."""
         self.settings, self.store, self.world = settings, store, world
         store.health.on_changed = self.database_changed
-        self._drop_connections = drop_connections
+        self._drop_connections, self._on_answered = drop_connections, on_answered
         self.journal = Journal(store.statistics, memory.totals)
         self.latency = LatencyTracker(
             memory.latencies, on_measured=self.journal.latency_is, clock=world.clock
@@ -225,6 +226,7 @@ class House:
         self.recent.add(record)
         for event in events_of(record):
             self.tell_event(event)
+        self._on_answered(record)
 
     def response_made(self, response_id: str, endpoint: Endpoint, owner: str | None) -> None:
         """*endpoint* keeps a response or conversation that *owner* (the id of a key) may ask for.
@@ -357,10 +359,12 @@ async def open_house(
     *,
     world: World | None = None,
     drop_connections: Callable[[EndpointId], None] = lambda _: None,
+    on_answered: Callable[[RequestRecord], None] = lambda _: None,
 ) -> House:
     """Build a house on what the store remembers. Raises StoreUnavailable.
 
-    *drop_connections* is told of endpoints that are gone or have moved; it must not block.
+    *drop_connections* is told of endpoints that are gone or have moved, *on_answered* of each
+    request of a client that has come to its end; neither may block, or fail.
     """
     memory = await remembered_by(store)
     return House(
@@ -370,4 +374,5 @@ async def open_house(
         memory,
         world=world or World(),
         drop_connections=drop_connections,
+        on_answered=on_answered,
     )

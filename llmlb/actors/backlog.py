@@ -36,16 +36,9 @@ class Backlog:
         self.lost_requests = 0
         """Those whose totals had to go."""
 
-    def __bool__(self) -> bool:
-        return any(
-            (
-                self._totals,
-                self._latencies,
-                self._model_latencies,
-                self._responses,
-                self._key_uses,
-            )
-        )
+    def __len__(self) -> int:
+        """How many rows it is."""
+        return len(self.burst())
 
     def add(self, request: FinishedRequest) -> None:
         day = request.finished_at.astimezone(UTC).date()

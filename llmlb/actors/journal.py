@@ -15,7 +15,7 @@ import trio
 from llmlb.accounting import FinishedRequest, Totals
 from llmlb.accounts import KeyId
 from llmlb.actors.backlog import Backlog
-from llmlb.actors.mailbox import ActorGone, Ask, Mailbox
+from llmlb.actors.mailbox import ActorGone, Ask, Mailbox, MailboxStatistics
 from llmlb.actors.pauses import Pauses
 from llmlb.errors import LbError
 from llmlb.store.burst import Burst
@@ -138,6 +138,14 @@ class Journal:
     async def flush(self) -> bool:
         """Write what there is; False if the store refused. Raises ActorGone."""
         return await self._mailbox.ask(Flush())
+
+    @property
+    def backlog(self) -> int:
+        """How many rows wait to be written, or are being written."""
+        return len(self._gathering) + (0 if self._writing is None else len(self._writing))
+
+    def mailbox_statistics(self) -> MailboxStatistics:
+        return self._mailbox.statistics()
 
     def close(self) -> None:
         """Write what was told, then stop."""

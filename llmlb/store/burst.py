@@ -36,6 +36,16 @@ class Burst:
     responses: Mapping[str, Whereabouts | None] = field(default_factory=dict)
     key_uses: Mapping[KeyId, datetime] = field(default_factory=dict)
 
+    def __len__(self) -> int:
+        """How many rows it is."""
+        return (
+            len(self.totals)
+            + len(self.latencies)
+            + len(self.model_latencies)
+            + len(self.responses)
+            + len(self.key_uses)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class StoredLatency:
