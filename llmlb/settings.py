@@ -92,11 +92,7 @@ class Settings(BaseSettings):
     metrics_public: bool = False
     """What describes the balancer is there for anybody: `/openapi.json`, `/metrics`."""
     tracing: Annotated[Literal["auto", "on", "off"], BeforeValidator(_in_lower_case)] = "auto"
-    """Auto: if somebody is named who collects traces."""
-    otlp_endpoint: str | None = Field(
-        None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT", repr=False
-    )
-    """It may hold a password. OpenTelemetry's SDK reads the variable itself."""
+    """Auto: if a variable of OpenTelemetry names somebody who collects traces."""
     trusted_proxies: Networks = Field(())
     """Whose word on clients' addresses is believed."""
 

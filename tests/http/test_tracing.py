@@ -33,32 +33,26 @@ def catalog() -> Catalog:
 
 
 @pytest.mark.parametrize(
-    ("tracing", "endpoint", "traced"),
+    ("tracing", "environ", "traced"),
     [
-        ("auto", None, False),
-        ("auto", COLLECTOR, True),
-        ("ON", None, True),
-        ("off", COLLECTOR, False),
+        ("auto", {}, False),
+        ("auto", {"OTEL_EXPORTER_OTLP_ENDPOINT": ""}, False),
+        ("auto", {"OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR}, True),
+        ("auto", {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": COLLECTOR}, True),
+        ("auto", {"OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR, "OTEL_SDK_DISABLED": "True"}, False),
+        ("ON", {}, True),
+        ("off", {"OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR}, False),
     ],
 )
-def test_who_is_traced(tracing: Any, endpoint: str | None, traced: bool) -> None:
-    assert is_traced(Settings(tracing=tracing, otlp_endpoint=endpoint)) == traced
-
-
-def test_the_collector_is_read_from_the_variable_of_opentelemetry(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", COLLECTOR)
-    settings = Settings()
-    assert settings.otlp_endpoint == COLLECTOR
-    assert COLLECTOR not in repr(settings), "it may hold a password"
+def test_who_is_traced(tracing: Any, environ: dict[str, str], traced: bool) -> None:
+    assert is_traced(Settings(tracing=tracing), environ) == traced
 
 
 async def test_what_is_asked_for_and_not_installed_stops_the_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace.export", None)
-    async with tracing_by(Settings(), now, catalog) as tracing:
+    async with tracing_by(Settings(tracing="off"), now, catalog) as tracing:
         assert tracing is UNTRACED, "nobody asked"
     with pytest.raises(StartupError, match=r"install llmlb\[otel\], or set LLMLB_TRACING=off"):
         async with tracing_by(Settings(tracing="on"), now, catalog):

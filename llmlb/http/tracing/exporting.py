@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -22,10 +23,15 @@ FLUSH_LIMIT_S = 1.0
 """So long the last spans may take to be sent when the balancer stops."""
 
 
-def is_traced(settings: Settings) -> bool:
-    """Whether *settings* ask for traces."""
+COLLECTORS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+"""The variables that name whoever collects traces; the SDK reads them itself."""
+
+
+def is_traced(settings: Settings, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether *settings* ask for traces, or leave it to *environ* which does."""
     if settings.tracing == "auto":
-        return settings.otlp_endpoint is not None
+        disabled = environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+        return not disabled and any(environ.get(name) for name in COLLECTORS)
     return settings.tracing == "on"
 
 
