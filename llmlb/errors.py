@@ -330,6 +330,16 @@ class LoopDetected(LbError):
     status, _type, _code = 508, "upstream_error", "loop_detected"
 
 
+def own_codes() -> frozenset[str]:
+    """Every code that an error of ours has, as opposed to those that endpoints make up."""
+    found, left = set[str](), [LbError]
+    while left:
+        cls = left.pop()
+        found.add(cls._code)
+        left += cls.__subclasses__()
+    return frozenset(found)
+
+
 class StartupError(Exception):
     """llmlb cannot start. str(error) is one sentence that says why and what to do."""
 

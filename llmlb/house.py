@@ -63,11 +63,12 @@ class House:
         *,
         world: World,
         drop_connections: Callable[[EndpointId], None],
+        on_answered: Callable[[RequestRecord], None],
     ) -> None:
         """Use `open_house`, which reads *memory* from the store."""
         self.settings, self.store, self.world = settings, store, world
         store.health.on_changed = self.database_changed
-        self._drop_connections = drop_connections
+        self._drop_connections, self._on_answered = drop_connections, on_answered
         self.journal = Journal(store.statistics, memory.totals, memory.requests, memory.minutes)
         self.latency = LatencyTracker(
             memory.latencies, on_measured=self.journal.latency_is, clock=world.clock
@@ -244,6 +245,7 @@ class House:
             self.tell_event(event)
         with suppress(ActorGone):
             self.journal.answered(record)
+        self._on_answered(record)
 
     def response_made(self, response_id: str, endpoint: Endpoint, owner: str | None) -> None:
         """*endpoint* keeps a response or conversation that *owner* (the id of a key) may ask for.
@@ -380,10 +382,12 @@ async def open_house(
     *,
     world: World | None = None,
     drop_connections: Callable[[EndpointId], None] = lambda _: None,
+    on_answered: Callable[[RequestRecord], None] = lambda _: None,
 ) -> House:
     """Build a house on what the store remembers. Raises StoreUnavailable.
 
-    *drop_connections* is told of endpoints that are gone or have moved; it must not block.
+    *drop_connections* is told of endpoints that are gone or have moved, *on_answered* of each
+    request of a client that has come to its end; neither may block, or fail.
     """
     memory = await remembered_by(store)
     return House(
@@ -393,4 +397,5 @@ async def open_house(
         memory,
         world=world or World(),
         drop_connections=drop_connections,
+        on_answered=on_answered,
     )

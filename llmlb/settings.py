@@ -90,7 +90,9 @@ class Settings(BaseSettings):
     public_url: Annotated[str, AfterValidator(_origin)] | None = None
     """Where browsers reach the balancer, if a proxy changes the Host."""
     metrics_public: bool = False
-    """What describes the balancer is there for anybody: `/openapi.json`."""
+    """What describes the balancer is there for anybody: `/openapi.json`, `/metrics`."""
+    tracing: Annotated[Literal["auto", "on", "off"], BeforeValidator(_in_lower_case)] = "auto"
+    """Auto: if a variable of OpenTelemetry names somebody who collects traces."""
     trusted_proxies: Networks = Field(())
     """Whose word on clients' addresses is believed."""
 

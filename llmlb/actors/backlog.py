@@ -44,19 +44,9 @@ class Backlog:
         self.lost_requests = 0
         """Those whose totals had to go: attempts, and clients' requests."""
 
-    def __bool__(self) -> bool:
-        return any(
-            (
-                self._totals,
-                self._latencies,
-                self._model_latencies,
-                self._responses,
-                self._key_uses,
-                self._usage,
-                self._speeds,
-                self._minutes,
-            )
-        )
+    def __len__(self) -> int:
+        """How many rows it is."""
+        return len(self.burst())
 
     def add(self, request: FinishedRequest) -> None:
         day = request.finished_at.astimezone(UTC).date()

@@ -16,7 +16,7 @@ from llmlb.accounting import NOTHING_COUNTED, FinishedRequest, Totals
 from llmlb.accounts import KeyId
 from llmlb.actors.backlog import Backlog
 from llmlb.actors.burst_store import BurstStore
-from llmlb.actors.mailbox import ActorGone, Ask, Mailbox
+from llmlb.actors.mailbox import ActorGone, Ask, Mailbox, MailboxStatistics
 from llmlb.actors.pauses import Pauses
 from llmlb.actors.spent import usage_of
 from llmlb.errors import LbError
@@ -173,6 +173,15 @@ class Journal:
     async def flush(self) -> bool:
         """Write what there is; False if the store refused. Raises ActorGone."""
         return await self._mailbox.ask(Flush())
+
+    @property
+    def backlog(self) -> int:
+        """How many rows wait to be written, or are being written."""
+        on_its_way = 0 if self._on_its_way is None else len(self._on_its_way)
+        return len(self._gathering) + on_its_way
+
+    def mailbox_statistics(self) -> MailboxStatistics:
+        return self._mailbox.statistics()
 
     def close(self) -> None:
         """Write what was told, then stop."""

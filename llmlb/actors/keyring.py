@@ -13,7 +13,7 @@ import trio
 from structlog.contextvars import get_contextvars
 
 from llmlb.accounts import Accounts, Row, Step
-from llmlb.actors.mailbox import ActorGone, Ask, Mailbox
+from llmlb.actors.mailbox import ActorGone, Ask, Mailbox, MailboxStatistics
 from llmlb.errors import LbError
 
 log = structlog.get_logger()
@@ -86,6 +86,9 @@ class KeyRing:
         """
         answer: T = await self._mailbox.ask(Change(rule))
         return answer
+
+    def mailbox_statistics(self) -> MailboxStatistics:
+        return self._mailbox.statistics()
 
     def close(self) -> None:
         """Finish what was asked, then stop. Closing twice is harmless."""

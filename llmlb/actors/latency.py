@@ -13,7 +13,7 @@ from typing import NamedTuple, assert_never
 import trio
 
 from llmlb.accounting import Speed
-from llmlb.actors.mailbox import Mailbox
+from llmlb.actors.mailbox import Mailbox, MailboxStatistics
 from llmlb.routing import Measured, Standings
 from llmlb.types import Api, EndpointId, ema
 
@@ -98,6 +98,9 @@ class LatencyTracker:
 
     def forget(self, endpoint_id: EndpointId) -> None:
         self._mailbox.tell(Forget(endpoint_id))
+
+    def mailbox_statistics(self) -> MailboxStatistics:
+        return self._mailbox.statistics()
 
     def close(self) -> None:
         self._mailbox.close()

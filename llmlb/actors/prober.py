@@ -11,7 +11,7 @@ from typing import Protocol, assert_never
 import structlog
 import trio
 
-from llmlb.actors.mailbox import ActorGone, Ask, Mailbox
+from llmlb.actors.mailbox import ActorGone, Ask, Mailbox, MailboxStatistics
 from llmlb.errors import NotFound, ProbeFailed
 from llmlb.types import DeviceReport, Endpoint, EndpointId, Model, Survey
 
@@ -157,6 +157,9 @@ class DeviceProber:
     async def probe_now(self, endpoint_id: EndpointId) -> ProbeReport:
         """Probe and survey now. Raises NotFound if it is not watched, ActorGone."""
         return await self._mailbox.ask(ProbeNow(endpoint_id))
+
+    def mailbox_statistics(self) -> MailboxStatistics:
+        return self._mailbox.statistics()
 
     def close(self) -> None:
         self._mailbox.close()

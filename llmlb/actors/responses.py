@@ -13,7 +13,7 @@ from typing import assert_never
 
 import trio
 
-from llmlb.actors.mailbox import ActorGone, Mailbox
+from llmlb.actors.mailbox import ActorGone, Mailbox, MailboxStatistics
 from llmlb.types import MOST_STORED_RESPONSES, EndpointId, Whereabouts
 
 KEPT_FOR = timedelta(days=30)
@@ -83,6 +83,9 @@ class ResponseDirectory:
 
     def gone(self, response_id: str) -> None:
         self._mailbox.tell(Gone(response_id))
+
+    def mailbox_statistics(self) -> MailboxStatistics:
+        return self._mailbox.statistics()
 
     def close(self) -> None:
         self._mailbox.close()

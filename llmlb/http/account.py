@@ -34,7 +34,9 @@ class Account:
 
     def close(self) -> None:
         """Tell the house what became of it."""
-        self.house.answered(self._record())
+        record = self._record()
+        self.house.answered(record)
+        self.trail.trace.close(record)
 
     def _record(self) -> RequestRecord:
         trail, now = self.trail, self.house.world.now()

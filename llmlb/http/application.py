@@ -51,10 +51,12 @@ from llmlb.http.manage.requests import decisions
 from llmlb.http.manage.setup import setup
 from llmlb.http.manage.usage import usage
 from llmlb.http.manage.users import people
+from llmlb.http.metrics.page import Metrics, metrics_page
 from llmlb.http.openai.routes import inference
 from llmlb.http.openapi.document import described
 from llmlb.http.response_policy import ResponsePolicy
 from llmlb.http.status import status
+from llmlb.http.tracing.exporting import tracing_by
 from llmlb.http.upstream.client import UpstreamClient
 from llmlb.http.upstream.guarded import GuardedNetwork
 from llmlb.http.upstream.httpx_client import HttpxUpstreamClient
@@ -107,6 +109,7 @@ class LlmlbApp(QuartTrio):
         self._doors: Doors | None = None
         self._surveyor: Surveyor | None = None
         self._reception: Reception | None = None
+        self._metrics: Metrics | None = None
         self.response_policy = ResponsePolicy()
         self.logs = Logs()
         self.listener: Listener | None = None
@@ -150,6 +153,11 @@ class LlmlbApp(QuartTrio):
     def reception(self) -> Reception:
         """Takes in the bodies of requests. Raises ShuttingDown before the house is open."""
         return _standing(self._reception)
+
+    @property
+    def metrics(self) -> Metrics:
+        """What is measured. Raises ShuttingDown like `house`."""
+        return _standing(self._metrics)
 
     def create_url_adapter(self, request: BaseRequestWebsocket | None) -> MapAdapter | None:
         """No route depends on the Host, and one that is no name is no reason to break off.
@@ -240,14 +248,17 @@ class LlmlbApp(QuartTrio):
             )
             held.push_async_callback(_even_if_cancelled, client.aclose)
             self._surveyor = HttpSurveyor(client)
+            metrics = Metrics()
             house = await open_house(
                 settings,
                 store,
                 self._surveyor,
                 world=self._world,
                 drop_connections=lambda gone: self.nursery.start_soon(client.forget, gone),
+                on_answered=metrics.answered,
             )
             self.logs.redactor.catalog = lambda: house.registry.catalog
+            metrics.follow(house, self.body_budget)
             images = HttpxUpstreamClient(
                 instance_id=self.instance_id,
                 connect_timeout_s=settings.connect_timeout_s,
@@ -262,12 +273,18 @@ class LlmlbApp(QuartTrio):
             url = (self.listener or Listener(settings.host, settings.port)).url
             self._doors = await open_doors(settings, house, passwords, self._run_in_thread, url)
             gate = self._doors.gate
-            self._exchange = Exchange(house, client, images_gate, gate, self.instance_id)
-            self._house, self.served = house, True
+            tracing = await held.enter_async_context(
+                tracing_by(settings, self._world.now, lambda: house.registry.catalog)
+            )
+            self._exchange = Exchange(
+                house, client, images_gate, gate, self.instance_id, tracing=tracing
+            )
+            self._house, self._metrics, self.served = house, metrics, True
             try:
-                await house.run(task_status=task_status)
+                async with metrics.lag.watched():
+                    await house.run(task_status=task_status)
             finally:
-                self._house = self._exchange = self._doors = self._surveyor = None
+                self._house = self._exchange = self._doors = self._surveyor = self._metrics = None
         self._ended.set()
 
 
@@ -296,6 +313,7 @@ def create_app(
     )
     app.register_blueprint(status(lambda: app.house))
     app.register_blueprint(described())
+    app.register_blueprint(metrics_page(lambda: app.metrics))
     app.register_blueprint(setup(lambda: app.house, lambda: app.doors))
     app.register_blueprint(inference(lambda: app.exchange, lambda: app.house))
     app.register_blueprint(dashboard_socket(lambda: app.house, lambda: app.doors.gate))

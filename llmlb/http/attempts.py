@@ -131,7 +131,7 @@ class Attempts:
             asked,
             downstream,
             patience_with(endpoint, self.house.settings, own_s=trail.left_s),
-            outgoing=outgoing(inbound, asked),
+            outgoing=trail.trace.attempt(outgoing(inbound, asked)),
             own_headers=(
                 ("x-request-id", inbound.request_id),
                 *trail.headers(endpoint),

@@ -39,6 +39,7 @@ from llmlb.http.openai.stored import endpoint_for
 from llmlb.http.policy import own_time_s, refuse_control_characters, refuse_loops
 from llmlb.http.reading import dialect_of, read_request
 from llmlb.http.stored import relay_stored
+from llmlb.http.tracing.trace import UNTRACED, Tracing
 from llmlb.http.trail import Trail
 from llmlb.http.turned_away import shutting_down, turned_away
 from llmlb.http.upstream.client import UpstreamClient
@@ -73,6 +74,7 @@ class Exchange:
     instance_id: str
     cut_off: CutOff = field(default_factory=CutOff)
     """Ends what outlasts the drain: with an error event where content has been sent."""
+    tracing: Tracing = UNTRACED
     _attempts: Attempts = field(init=False)
     _limits: Limits = field(init=False)
 
@@ -94,7 +96,7 @@ class Exchange:
             await self._serve(api, inbound, client, trail, only)
 
         need = INFERENCE if only is None else CHOSEN
-        trail, sent = Trail(), Counted(downstream)
+        trail, sent = Trail(trace=self.tracing.begin(asked)), Counted(downstream)
         account = Account(self.house, api, asked, sent, trail)
         with bound_contextvars(request_id=asked.request_id):
             try:

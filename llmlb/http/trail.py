@@ -33,6 +33,7 @@ from llmlb.errors import (
 from llmlb.http.access.caller import NOBODY, Caller
 from llmlb.http.access.limits import Ticket
 from llmlb.http.downstream import Headers
+from llmlb.http.tracing.trace import UNTRACED, Trace
 from llmlb.http.upstream.faults import FaultKind, UpstreamFault
 from llmlb.http.ways import Way
 from llmlb.records import Attempt, Decision, View
@@ -105,6 +106,7 @@ class Trail:
     """What the client was told instead of an answer."""
     broken: LbError | None = None
     """What ended the answer after it had begun."""
+    trace: Trace = UNTRACED
 
     def granted(self, ready: Ready) -> None:
         """Admission has given it a lease."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 from typing import NamedTuple
 
@@ -61,6 +61,10 @@ class Burst:
     usage: Mapping[UsageKey, Totals] = field(default_factory=dict)
     speeds: Sequence[TimedAttempt] = ()
     minutes: Mapping[datetime, MinuteCount] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """How many rows it is."""
+        return sum(len(getattr(self, part.name)) for part in fields(self))
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from llmlb.http.exchange import Exchange
 from llmlb.http.intake.form import Form
 from llmlb.http.vision.gate import ImageGate
 from llmlb.http.vision.remote import ImageFetch, RemoteImages
+from llmlb.records import RequestRecord
 from llmlb.routing import Measured
 from llmlb.settings import Settings
 from llmlb.store.opening import open_store
@@ -200,7 +201,11 @@ def url(name: str) -> str:
 
 @asynccontextmanager
 async def scene_in(
-    data_dir: Path, *, now: Callable[[], datetime] = lambda: NOW, **settings: Any
+    data_dir: Path,
+    *,
+    now: Callable[[], datetime] = lambda: NOW,
+    on_answered: Callable[[RequestRecord], None] = lambda _: None,
+    **settings: Any,
 ) -> AsyncIterator[Scene]:
     """A house that stands until the end of the block, on a database in memory unless told."""
     settings.setdefault("database_url", "sqlite::memory:")
@@ -209,7 +214,11 @@ async def scene_in(
     world = World(now=now, rng=random.Random(1))
     try:
         house = await open_house(
-            Settings(data_dir=data_dir, **settings), store, HttpSurveyor(upstream), world=world
+            Settings(data_dir=data_dir, **settings),
+            store,
+            HttpSurveyor(upstream),
+            world=world,
+            on_answered=on_answered,
         )
         async with trio.open_nursery() as nursery:
             await nursery.start(house.run)

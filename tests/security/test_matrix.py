@@ -98,6 +98,7 @@ POST   /setup                                       public
 GET    /setup.css                                   public
 GET    /openapi.json                                viewer metrics.read
 WS     /ws/dashboard                                viewer
+GET    /metrics                                     viewer metrics.read
 POST   /v1/chat/completions                         openai.inference core
 POST   /v1/completions                              openai.inference core
 POST   /v1/embeddings                               openai.inference core

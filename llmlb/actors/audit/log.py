@@ -14,7 +14,7 @@ import trio
 from llmlb.actors.audit.repeats import Repeats
 from llmlb.actors.audit.upkeep import AuditStore, Retention, check_whole, prune_for_ever
 from llmlb.actors.audit.waiting import FAILURES, Waiting
-from llmlb.actors.mailbox import ActorGone, Ask, Mailbox
+from llmlb.actors.mailbox import ActorGone, Ask, Mailbox, MailboxStatistics
 from llmlb.actors.pauses import Pauses
 from llmlb.audit import ActorType, AuditEvent, ChainMoved, Link
 from llmlb.audit_check import Verification
@@ -118,6 +118,14 @@ class AuditLog:
     async def verify(self) -> Verification:
         """Check the whole chain, which may take a minute. Raises StoreUnavailable, ActorGone."""
         return await self._mailbox.ask(Verify())
+
+    @property
+    def backlog(self) -> int:
+        """How many events wait to be written."""
+        return len(self._waiting)
+
+    def mailbox_statistics(self) -> MailboxStatistics:
+        return self._mailbox.statistics()
 
     def close(self) -> None:
         """Write what was told, then stop."""

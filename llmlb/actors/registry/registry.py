@@ -12,7 +12,7 @@ from typing import assert_never
 import structlog
 import trio
 
-from llmlb.actors.mailbox import ActorGone, Mailbox
+from llmlb.actors.mailbox import ActorGone, Mailbox, MailboxStatistics
 from llmlb.actors.registry.changes import changed, refuse_duplicate, watched_otherwise
 from llmlb.actors.registry.messages import (
     Change,
@@ -142,6 +142,9 @@ class EndpointRegistry:
 
     def failed(self, endpoint: Endpoint, reason: str) -> None:
         self._mailbox.tell(Failed(endpoint, reason))
+
+    def mailbox_statistics(self) -> MailboxStatistics:
+        return self._mailbox.statistics()
 
     def close(self) -> None:
         """Take in what was told, save it, then stop."""

@@ -147,6 +147,7 @@ def _table() -> Iterable[tuple[str, Need]]:
     yield "GET /setup.css", ALWAYS
     yield "GET /openapi.json", _METRICS
     yield f"{WEBSOCKET} /ws/dashboard", ANYBODY
+    yield "GET /metrics", _METRICS
     for path in PATHS.values():
         yield f"POST {path}", INFERENCE
     for route in (

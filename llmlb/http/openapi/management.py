@@ -218,4 +218,24 @@ PROCESS: tuple[Route, ...] = (
         StoreUnavailable,
     ),
     _process("/openapi.json", "openapi", "This description", json_content(_DOCUMENT)),
+    Route(
+        methods=("GET",),
+        path="/metrics",
+        name="metrics",
+        tag="Process",
+        summary="What is measured, for Prometheus",
+        says="`Accept` chooses the format.",
+        answers=(
+            Answer(
+                200,
+                "All of it.",
+                tuple(
+                    Content(media_type, {"type": "string"})
+                    for media_type in ("text/plain", "application/openmetrics-text")
+                ),
+            ),
+        ),
+        errors=(ShuttingDown,),
+        headers=OF_ALL,
+    ),
 )
