@@ -16,6 +16,7 @@ from llmlb.actors.admission import AdmissionController, CircuitChange, CircuitSt
 from llmlb.actors.audit import AuditLog, Retention
 from llmlb.actors.feed import EventFeed
 from llmlb.actors.jobs import JobOwner
+from llmlb.actors.history import History, Keeping
 from llmlb.actors.journal import Journal
 from llmlb.actors.keyring import KeyRing
 from llmlb.actors.latency import LatencyTracker, Observed
@@ -105,6 +106,15 @@ class House:
             now=world.now,
             clock=world.clock,
             on_broken=self.audit_broken,
+        )
+        self.history = History(
+            store.history,
+            keeping=Keeping(
+                settings.request_history_retention_days,
+                settings.history_max_rows,
+                settings.history_max_bytes,
+            ),
+            now=world.now,
         )
         self.recent = RecentRequests()
         self.jobs = JobOwner(
@@ -202,6 +212,8 @@ class House:
                 self.journal.hurry()
             with suppress(ActorGone):
                 self.audit.hurry()
+            with suppress(ActorGone):
+                self.history.hurry()
 
     # -- the owner of the jobs tells
 
@@ -242,6 +254,8 @@ class House:
         self.recent.add(record)
         for event in events_of(record):
             self.tell_event(event)
+        with suppress(ActorGone):
+            self.history.record(record)
 
     def response_made(self, response_id: str, endpoint: Endpoint, owner: str | None) -> None:
         """*endpoint* keeps a response or conversation that *owner* (the id of a key) may ask for.
@@ -336,6 +350,7 @@ class House:
                 await last.start(self.journal.run)
                 await last.start(self.feed.run)
                 await last.start(self.audit.run)
+                await last.start(self.history.run)
                 async with trio.open_nursery() as middle:
                     await middle.start(self.latency.run)
                     await middle.start(self.responses.run)
@@ -357,6 +372,7 @@ class House:
                     self.admission.close()
                 self.journal.close()
                 self.audit.close()
+                self.history.close()
                 self.feed.close()
             watching.cancel_scope.cancel()
 

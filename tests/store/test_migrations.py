@@ -16,6 +16,7 @@ from llmlb.errors import StartupError
 from llmlb.store import connection as opening
 from llmlb.store.connection import connect
 from llmlb.store.database import Transaction
+from llmlb.store.history_search import HistorySearch
 from llmlb.store.migrate import Migration, migrate, released, split
 from llmlb.types import Api, Capability, EndpointId, Model, Status, Whereabouts
 from tests.store.conftest import NOW, OpenStore
@@ -33,6 +34,7 @@ CHECKSUMS = {
     "0010_endpoint_tls": "3dbaee4dcd7406737d54ba5c137056c3607592bbe6e8a1c7de793eb63f7ca365",
     "0011_audit": "dbc4dc010e4499bdc1d8f810953dd22fec057693f893d2da7ee09e3473af50a9",
     "0012_erasures": "8ec23fc1ea1a16667a71945d1ae97c3dc24a27f05492da9d6d2f915fbe20e432",
+    "0013_history": "e6726c2c106465d49cc533d2d1a98840eb82f8d42e9a5e8da2e830bfbaf936ac",
 }
 """Of the released migrations. A line is only ever added: what is released never changes."""
 
@@ -46,9 +48,9 @@ DATA = {
                                                3, 2, 1, 0, 30, 20, 50, 12.5);
           INSERT INTO model_latencies VALUES ('e1', 'm', 'embeddings', 77.5);""",
     4: """INSERT INTO request_history (id, timestamp, request_type, model, duration_ms, status,
-                                       completed_at)
+                                       completed_at, client_ip, request_body, response_body)
           VALUES ('h1', '2025-01-01T00:00:00.000000Z', 'chat', 'm', 5, 'success',
-                  '2025-01-01T00:00:00.000000Z');""",
+                  '2025-01-01T00:00:00.000000Z', '2001:db8::7', '{"é": 1}', NULL);""",
     5: """INSERT INTO imports VALUES (1, 'nodes.json', 'abc', '2025-01-01T00:00:00.000000Z');
           INSERT INTO import_records VALUES (1, 1, 'e1', 'imported', NULL, NULL);""",
     6: """UPDATE endpoints SET native_apis = '["messages"]' WHERE id = 'e1';""",
@@ -70,6 +72,13 @@ DATA = {
            VALUES (1, '2025-01-01T00:00:00.000000Z', 'endpoint.create', 'user', 1, 'x', 'y');
            UPDATE audit_marks SET sequence = 1, hash = 'y' WHERE name = 'head';""",
     12: """INSERT INTO erasures VALUES ('secrets', '2025-01-01T00:00:00.000000Z');""",
+    13: """INSERT INTO request_history (id, timestamp, request_type, model, duration_ms, outcome,
+                                        client_ip, client_group, completed_at, kept_bytes)
+           VALUES ('h2', '2025-01-02T00:00:00.000000Z', 'chat', 'm', 5, 'refused', '::1', '::/64',
+                   '2025-01-02T00:00:00.000000Z', 1000);
+           INSERT INTO request_details VALUES (2, '{}', NULL, NULL);
+           INSERT INTO dashboard_settings VALUES ('ip_alert_threshold', '7',
+                                                  '2025-01-01T00:00:00.000000Z');""",
 }
 """Rows that a database of each version may hold."""
 
@@ -92,8 +101,11 @@ def bring_to(connection: sqlite3.Connection, migrations: tuple[Migration, ...]) 
     migrate(connection, migrations, file="x.db", now=NOW)
 
 
-def fill(connection: sqlite3.Connection, version: int) -> None:
+def grow_to(connection: sqlite3.Connection, version: int) -> None:
+    """The schema of *version*, with the rows that were written under it and those before it."""
+    bring_to(connection, ())
     for known in range(1, version + 1):
+        bring_to(connection, ALL[:known])
         for statement in split(DATA[known]):
             connection.execute(statement)
 
@@ -113,8 +125,7 @@ async def test_every_older_version_becomes_the_newest_with_its_data(
 ) -> None:
     database.parent.mkdir()
     connection = connect(str(database))
-    bring_to(connection, ALL[:version])
-    fill(connection, version)
+    grow_to(connection, version)
     connection.close()
 
     store = await opened()
@@ -149,16 +160,24 @@ async def test_every_older_version_becomes_the_newest_with_its_data(
     trust = (endpoint.tls_verify, endpoint.ca_certificate)
     assert trust == ((False, "PEM") if version >= 10 else (True, None))
     assert await store.audit.place() == (Link(1, "y") if version >= 11 else GENESIS)
-    for table, since in {"request_history": 4, "import_records": 5}.items():
-        if version >= since:
-            count = f"SELECT COUNT(*) FROM {table}"
-            found = await store._database.read(partial(Transaction.rows, statement=count))
-            assert found == [{"COUNT(*)": 1}]
+    if version >= 5:
+        count = "SELECT COUNT(*) FROM import_records"
+        found = await store._database.read(partial(Transaction.rows, statement=count))
+        assert found == [{"COUNT(*)": 1}]
+    if version >= 4:
+        kept = await store.history.find("h1")
+        assert kept is not None
+        assert (kept["model"], kept["outcome"], kept["sequence"]) == ("m", "succeeded", 1)
+        assert (kept["client_ip"], kept["client_group"]) == ("2001:db8::7", "2001:db8::/64")
+        assert (kept["request_body"], kept["response_body"]) == ('{"é": 1}', None)
+        requests = 2 if version >= 13 else 1
+        assert await store.history.size() == (requests, 1009 + 1000 * (requests - 1))
+        assert len(await store.history.search(HistorySearch(model_part="M"), 5)) == requests
+    assert await store.dashboard_settings.get("ip_alert_threshold") == ("7" if version >= 13 else "")
 
 
 def test_running_twice_changes_nothing(memory: sqlite3.Connection) -> None:
-    bring_to(memory, ALL)
-    fill(memory, len(ALL))
+    grow_to(memory, len(ALL))
     before = dump(memory)
     migrate(memory, ALL, file="x.db", now=NOW.replace(year=2030))
     assert dump(memory) == before
@@ -187,8 +206,7 @@ def test_any_way_to_the_newest_schema_ends_alike(stops: list[int], crash: bool) 
 def test_a_crash_in_the_middle_of_a_migration_leaves_the_schema_before_it(
     version: int, memory: sqlite3.Connection
 ) -> None:
-    bring_to(memory, ALL[: version - 1])
-    fill(memory, version - 1)
+    grow_to(memory, version - 1)
     before = dump(memory)
     whole = ALL[version - 1]
     crashing = Migration(whole.version, whole.name, whole.text + "\nSELECT no_such_function();")

@@ -14,8 +14,9 @@ from llmlb.errors import InvalidRequest, StoreUnavailable
 from llmlb.house import House
 from llmlb.http.manage.endpoint_json import JsonObject
 from llmlb.http.manage.query import Page
-from llmlb.store.audit_search import MOST_SEARCHED_CHARS, AuditSearch
+from llmlb.store.audit_search import AuditSearch
 from llmlb.store.columns import instant_of
+from llmlb.store.text_search import MOST_SEARCHED_CHARS
 
 PER_PAGE = 50
 READ_LIMIT_S = 30.0

@@ -1,0 +1,187 @@
+"""The stored history: written in bursts, searched by index, cut at its old end."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pypika import Order, Query
+
+from llmlb.records import RequestRecord
+from llmlb.store.columns import instant_text
+from llmlb.store.database import Database, Transaction
+from llmlb.store.history_pruning import prune, shrink
+from llmlb.store.history_rows import COLUMNS, DETAILS, HISTORY, add_row, row_of
+from llmlb.store.history_search import (
+    MOST_COUNTED,
+    NEWEST,
+    HistorySearch,
+    Place,
+    Way,
+    counted,
+    matching_models,
+    size,
+    slice_of,
+    ways_to,
+)
+from llmlb.store.sql import VALUE, sql
+
+Row = dict[str, Any]
+"""A request by column, as it is stored: `sequence` and those of `history_rows.COLUMNS`."""
+
+_rows = Query.from_(HISTORY).select("sequence", *COLUMNS)
+_BY_ID = sql(_rows.where(HISTORY.id == VALUE))
+_BY_PLACE = sql(_rows.where(HISTORY.sequence == VALUE))
+_NEWEST_OF_REQUEST = sql(
+    Query.from_(HISTORY)
+    .select(HISTORY.sequence)
+    .where(HISTORY.request_id == VALUE)
+    .orderby(HISTORY.timestamp, HISTORY.sequence, order=Order.desc)
+    .limit(1)
+)
+_DETAILS = sql(
+    Query.from_(DETAILS)
+    .select("decision", "request_body", "response_body")
+    .where(DETAILS.sequence == VALUE)
+)
+_NO_DETAILS: Row = {"decision": None, "request_body": None, "response_body": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many requests a search finds; if not exact, at least so many."""
+
+    requests: int
+    exact: bool
+
+
+class HistoryRepository:
+    """The history on disk. Every method raises StoreUnavailable when the database refuses."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def write(self, records: Sequence[RequestRecord]) -> None:
+        """Write all of *records* or none; those whose ids are there already are left out."""
+
+        def write(statements: Transaction) -> None:
+            for record in records:
+                add_row(statements, row_of(record))
+
+        await self._database.write(write)
+
+    async def prune(self, older_than: datetime | None, most_requests: int, most_bytes: int) -> int:
+        """Delete the oldest requests, a chunk at most, and say how many were deleted.
+
+        Those go that are *older_than*, and those beyond the bounds.
+        """
+        bound = None if older_than is None else instant_text(older_than)
+        return await self._database.write(
+            lambda statements: prune(statements, bound, most_requests, most_bytes)
+        )
+
+    async def shrink(self) -> int:
+        """Give back some of the pages that are free, if they are many; how many that was.
+
+        Only files know how that were made, or written anew, with `auto_vacuum`.
+        """
+        return await self._database.write(shrink)
+
+    async def search(
+        self,
+        wanted: HistorySearch,
+        most: int,
+        *,
+        after: Place = NEWEST,
+        skip: int = 0,
+        details: bool = False,
+    ) -> list[Row]:
+        """The newest requests after a place, *most* of them, without the first *skip*.
+
+        A slice of the history at a time, so that others get the database in between.
+        """
+        found = [await self._found(way, skip + most, after) for way in await self._ways(wanted)]
+        places = list(heapq.merge(*found, reverse=True))[skip : skip + most]
+        return await self._database.read(lambda statements: _at(statements, places, details))
+
+    async def count(self, wanted: HistorySearch) -> Count:
+        """How many requests *wanted* finds, 10,000 at most: more are not counted."""
+        if wanted.everything:
+            requests, _ = await self.size()
+            return Count(requests, exact=True)
+        total, exact = 0, True
+        for way in await self._ways(wanted):
+            found, whole = await self._counted(way, MOST_COUNTED - total)
+            total, exact = total + found, exact and whole
+        return Count(total, exact)
+
+    async def size(self) -> tuple[int, int]:
+        """How many requests there are, and how many bytes they take."""
+        return await self._database.read(size)
+
+    async def find(self, row_id: str) -> Row | None:
+        """The request of that id, with `decision`, `request_body` and `response_body`."""
+
+        def find(statements: Transaction) -> Row | None:
+            for row in statements.rows(_BY_ID, row_id):
+                return row | _details(statements, row["sequence"])
+            return None
+
+        return await self._database.read(find)
+
+    async def decision(self, request_id: str) -> str | None:
+        """Why the newest request of that id went where it went, as `decision_json` writes it."""
+
+        def decision(statements: Transaction) -> str | None:
+            for row in statements.rows(_NEWEST_OF_REQUEST, request_id):
+                found: str | None = _details(statements, row["sequence"])["decision"]
+                return found
+            return None
+
+        return await self._database.read(decision)
+
+    async def _ways(self, wanted: HistorySearch) -> list[Way]:
+        model_part = wanted.model_part
+        if model_part is None:
+            return ways_to(wanted, None)
+        models = await self._database.read(
+            lambda statements: matching_models(statements, model_part)
+        )
+        return ways_to(wanted, models)
+
+    async def _found(self, way: Way, most: int, after: Place) -> list[Place]:
+        """Where the first rows along *way* are, from as many slices as it takes."""
+        places: list[Place] = []
+        begin: Place | None = after
+        while begin is not None:
+            more, begin = await self._slice(way, begin, most - len(places))
+            places += more
+        return places
+
+    async def _slice(self, way: Way, after: Place, most: int) -> tuple[list[Place], Place | None]:
+        return await self._database.read(lambda statements: slice_of(statements, way, after, most))
+
+    async def _counted(self, way: Way, most: int) -> tuple[int, bool]:
+        return await self._database.read(lambda statements: counted(statements, way, most))
+
+
+def place_of(row: Row) -> Place:
+    """Where *row* stands in the order."""
+    return Place(row["timestamp"], row["sequence"])
+
+
+def _at(statements: Transaction, places: Sequence[Place], details: bool) -> list[Row]:  # noqa: FBT001
+    """The rows that are still there."""
+    return [
+        row | (_details(statements, place.sequence) if details else {})
+        for place in places
+        for row in statements.each(_BY_PLACE, place.sequence)
+    ]
+
+
+def _details(statements: Transaction, sequence: int) -> Row:
+    found: Iterator[Row] = statements.each(_DETAILS, sequence)
+    return next(found, _NO_DETAILS)
