@@ -37,10 +37,13 @@ from llmlb.http.manage.auth import authentication
 from llmlb.http.manage.benchmarks import benchmarks
 from llmlb.http.manage.chat import chosen_endpoint
 from llmlb.http.manage.dashboard_socket import dashboard_socket
+from llmlb.http.manage.clients import clients
+from llmlb.http.manage.dashboard_settings import dashboard_settings
 from llmlb.http.manage.endpoint_logs import endpoint_logs
 from llmlb.http.manage.endpoints import management
 from llmlb.http.manage.event_json import EventIds
 from llmlb.http.manage.events import event_stream
+from llmlb.http.manage.history import request_history
 from llmlb.http.manage.keys import keys
 from llmlb.http.manage.later import not_built_yet
 from llmlb.http.manage.logs import logs_routes
@@ -314,6 +317,9 @@ def create_app(
             ),
             ("models", endpoint_models(lambda: app.exchange)),
             ("benchmarks", benchmarks(lambda: app.exchange)),
+            ("history", request_history(lambda: app.house, lambda: app.response_policy)),
+            ("clients", clients(lambda: app.house)),
+            ("settings", dashboard_settings(lambda: app.house)),
         ):
             name = f"management_{prefix[1:]}_{named}"
             app.register_blueprint(routes, url_prefix=prefix, name=name)

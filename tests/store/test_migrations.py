@@ -173,7 +173,9 @@ async def test_every_older_version_becomes_the_newest_with_its_data(
         requests = 2 if version >= 13 else 1
         assert await store.history.size() == (requests, 1009 + 1000 * (requests - 1))
         assert len(await store.history.search(HistorySearch(model_part="M"), 5)) == requests
-    assert await store.dashboard_settings.get("ip_alert_threshold") == ("7" if version >= 13 else "")
+    assert await store.dashboard_settings.get("ip_alert_threshold") == (
+        "7" if version >= 13 else ""
+    )
 
 
 def test_running_twice_changes_nothing(memory: sqlite3.Connection) -> None:
