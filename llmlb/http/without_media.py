@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
@@ -28,10 +29,8 @@ _QUOTE = r'\\{0,8}+"'
 _BASE64 = r"[A-Za-z0-9+/_=-]"
 _ESCAPED = r"\\{1,8}+(?:[/nrt]|u00[0-9A-Fa-f]{2})"
 
-_PLAIN_ESCAPE = re.compile(r"((?:\\\\)++)|\\(?:(/)|u00([2-7][0-9A-Fa-f]))")
-"""An escape that need not be one; backslashes that are escaped have to be seen, too."""
-
-_STAYS_ESCAPED = frozenset({'"', "\\", "\x7f"})
+_ESCAPES = re.compile(r"((?:\\\\)++)|\\/|((?:\\u[0-9A-Fa-f]{4})++)")
+"""Those that need not be; backslashes that are escaped have to be seen, too."""
 
 _DATA_URL = re.compile(
     r"[dD][aA][tT][aA]:(?:[\w.+-]{1,100}/[\w.+-]{1,100}|(?=;))(?:;[\w.+=-]{1,100}){0,10},"
@@ -51,7 +50,9 @@ _RUN_CHARS = (
     "%\\\r\n"  # and what escapes and lines are made of
 )
 _RUN = re.compile(r"[A-Za-z0-9+/_=%\\\r\n-]++")
-_LINE_END = re.compile(r"((?:\\[nrt]|[\r\n])++)")
+_LINE_END = re.compile(r"((?:\\(?:[bfnrt]|u(?!00[2-7])[0-9A-Fa-f]{4})|[\r\n])++)")
+"""Or what no base64 goes on after: letters of other scripts within a text within JSON."""
+
 _DRAWN = "+/_=-%\\"
 """What lines are drawn with, which are no media."""
 _UNFINISHED_URL = re.compile(r"[dD][aA][tT][aA]:[\w.+/;=-]{0,300}\Z")
@@ -65,7 +66,7 @@ def without_media(text: str, *, whole: bool = True) -> str:
     escape in JSON loses it. If it is not *whole*, what may be the beginning of media at its end
     goes, too. A MiB takes some 50 ms.
     """
-    text = _PLAIN_ESCAPE.sub(_unescaped, text)
+    text = _ESCAPES.sub(_unescaped, text)
     text = _DATA_URL.sub(lambda url: f"[redacted data-url len={len(url[1])}]", text)
     text = "".join(_members(text))
     text = "".join(_runs(text))
@@ -79,11 +80,19 @@ def without_media(text: str, *, whole: bool = True) -> str:
 
 
 def _unescaped(found: re.Match[str]) -> str:
-    backslashes, slash, code = found.groups()
-    if backslashes or slash:
-        return slash or found[0]
-    character = chr(int(code, 16))
-    return found[0] if character in _STAYS_ESCAPED else character
+    backslashes, codes = found.groups()
+    if backslashes:
+        return found[0]
+    if not codes:
+        return "/"
+    units = b"".join(int(code, 16).to_bytes(2, "big") for code in codes.split("\\u")[1:])
+    return "".join(map(_written, units.decode("utf-16-be", "surrogatepass")))
+
+
+def _written(character: str) -> str:
+    """How *character* stands within a text of JSON."""
+    plain = character.isprintable() and character not in '"\\'
+    return character if plain else json.dumps(character)[1:-1]
 
 
 def _members(text: str) -> Iterator[str]:

@@ -18,7 +18,7 @@ from llmlb.store import history as history_statements
 from llmlb.store import history_pruning as pruning_statements
 from llmlb.store import history_search as search
 from llmlb.store.connection import connect
-from llmlb.store.history import Count, place_of
+from llmlb.store.history import Count, Row, place_of
 from llmlb.store.history_rows import REQUEST_TYPES, ROW_BYTES, api_of, row_of
 from llmlb.store.history_search import (
     NEWEST,
@@ -28,7 +28,6 @@ from llmlb.store.history_search import (
     end_statement,
     outcomes_of,
     page_statement,
-    ways_to,
 )
 from llmlb.store.opening import Store
 from llmlb.types import Api
@@ -211,7 +210,8 @@ async def test_pages_by_cursor_are_all_there_is_once_and_in_order(
     expected.sort(key=lambda one: (one.arrived_at, records.index(one)), reverse=True)
 
     found: list[str] = []
-    after, rows = NEWEST, [{}] * page
+    after = NEWEST
+    rows: list[Row] = [{}] * page
     while len(rows) == page:
         rows = await store.history.search(wanted, page, after=after)
         found += [row["id"] for row in rows]
@@ -307,13 +307,7 @@ async def test_no_search_goes_through_the_table_or_sorts(large: Store, analyzed:
     if analyzed:  # by an operator, say
         await large._database.run(lambda connection: connection.execute("ANALYZE"))
     for wanted in KINDS:
-        part = wanted.model_part
-        models = None
-        if part is not None:
-            models = await large._database.read(
-                lambda statements, part=part: search.matching_models(statements, part)
-            )
-        ways = ways_to(wanted, models)
+        ways = await large.history._ways(wanted)
         assert ways, wanted
         for way in ways:
             end = Place("2026-03-01T01:00:00.000000Z", 7)
@@ -361,7 +355,7 @@ async def test_a_large_history_is_found_all_the_same(large: Store) -> None:
 
 async def test_what_is_too_old_goes_a_chunk_at_a_time(large: Store) -> None:
     bound = AT.replace(hour=0) + timedelta(seconds=1200)
-    gone = []
+    gone: list[int] = []
     while not gone or gone[-1]:
         gone.append(await large.history.prune(bound, MANY, MANY * 2000))
     assert gone == [500, 500, 200, 0]
@@ -405,7 +399,7 @@ async def test_pages_that_become_free_are_given_back_bit_by_bit(
     while await store.history.prune(None, 0, 10**9):
         pass
     assert await pages(store) == full
-    given_back = []
+    given_back: list[int] = []
     while not given_back or given_back[-1]:
         given_back.append(await store.history.shrink())
     assert max(given_back) == pruning_statements.PAGES
