@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -81,8 +82,10 @@ def _attempt(attempt: Attempt) -> JsonObject:
 
 
 def _ms(duration_ms: float | None) -> float | None:
-    """To the microsecond: what is finer is noise."""
-    return None if duration_ms is None else round(duration_ms, 3)
+    """To the microsecond: what is finer is noise. JSON has no word for infinity."""
+    if duration_ms is None or not math.isfinite(duration_ms):
+        return None
+    return round(duration_ms, 3)
 
 
 def _instant(at: datetime) -> str:

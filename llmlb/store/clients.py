@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from pypika import Order, Query
 from pypika import functions as fn
@@ -25,16 +26,16 @@ MOST_MODELS = 50
 
 MOST_KEYS = 100
 
+SPANS_AT_ONCE = 24
+
+Span = tuple[datetime, datetime]
+"""From an instant on, and before another."""
+
 MOST_LOOKED_AT = 1_000_000
 """The newest requests, of which all figures are."""
 
 _AT, _CLIENT = HISTORY.timestamp, HISTORY.client_group
 _TOTAL = fn.Count("*").as_("total")
-
-
-def _hour(at: Term) -> Term:
-    """As `2026-03-01T12`, in UTC."""
-    return fn.Substring(at, 1, 13).as_("hour")  # type: ignore[no-untyped-call]
 
 
 def _different(column: Term) -> Term:
@@ -82,14 +83,14 @@ _RANKING = sql(
 )
 _CLIENTS = sql(_of_all(_different(_CLIENT_OF_ALL)).where(holds(_CLIENT_OF_ALL)))
 _COUNT = sql(_of_all(_TOTAL))
-_CLIENTS_BY_HOUR = sql(
-    _of_all(_hour(_AT_OF_ALL), _different(_CLIENT_OF_ALL)).groupby(_hour(_AT_OF_ALL))
-)
-_BY_HOUR = sql(_of_all(_hour(_AT_OF_ALL), _TOTAL).groupby(_hour(_AT_OF_ALL)))
+# A question for each hour: to group by a part of the time would have SQLite sort all rows.
+_within = Query.from_(HISTORY).where(_AT >= VALUE).where(_AT < VALUE)
+_IN_SPAN = sql(_within.select(_TOTAL).where(_CLIENT.isnotnull()))
+_IN_SPAN_OF_ONE = sql(_within.select(_TOTAL).where(_CLIENT == VALUE))
+_CLIENTS_IN_SPAN = sql(_within.select(_different(_CLIENT)).where(_CLIENT.isnotnull()))
 _MODELS = sql(_ranked(_of_all(_newest.model, _TOTAL), _newest.model))
 _COUNT_OF_ONE = sql(_of_one(_TOTAL))
 _KEY_COUNT = sql(_of_one(_different(HISTORY.api_key_id)))
-_BY_HOUR_OF_ONE = sql(_of_one(_hour(_AT), _TOTAL).groupby(_hour(_AT)))
 _MODELS_OF_ONE = sql(_ranked(_of_one(HISTORY.model, _TOTAL), HISTORY.model))
 _SPAN = sql(_of_one(_TOTAL, fn.Min(_AT).as_("first_seen"), fn.Max(_AT).as_("last_seen")))
 _with_a_key = _of_one(HISTORY.api_key_id, _TOTAL).where(HISTORY.api_key_id.isnotnull())
@@ -126,8 +127,6 @@ class ClientDetail:
     first_seen: str | None
     last_seen: str | None
     models: Sequence[ModelShare]
-    by_hour: Mapping[str, int]
-    """As `2026-03-01T12`, in UTC."""
 
 
 class ClientRepository:
@@ -163,10 +162,28 @@ class ClientRepository:
 
         return await self._database.read(ranking)
 
-    async def clients_by_hour(self, since: datetime) -> Mapping[str, int]:
-        """How many clients asked for something, hour by hour, as `2026-03-01T12` in UTC."""
-        of_all = (instant_text(since), MOST_LOOKED_AT)
-        return await self._database.read(lambda s: _hours(s, _CLIENTS_BY_HOUR, *of_all))
+    async def clients_in(self, spans: Sequence[Span]) -> list[int]:
+        """How many clients there were in each of *spans*."""
+        return await self._in_each(spans, _CLIENTS_IN_SPAN)
+
+    async def requests_in(self, spans: Sequence[Span], client: str | None) -> list[int]:
+        """How many requests of *client*, or of all, there were in each of *spans*."""
+        if client is None:
+            return await self._in_each(spans, _IN_SPAN)
+        return await self._in_each(spans, _IN_SPAN_OF_ONE, client)
+
+    async def _in_each(self, spans: Sequence[Span], statement: str, *values: Value) -> list[int]:
+        """A day's worth of spans at a time, so that others get the database in between."""
+
+        def some(statements: Transaction, some_spans: Sequence[Span]) -> list[int]:
+            bounds = [(instant_text(since), instant_text(until)) for since, until in some_spans]
+            return [_number(statements, statement, *bound, *values) for bound in bounds]
+
+        found: list[int] = []
+        for begin in range(0, len(spans), SPANS_AT_ONCE):
+            these = spans[begin : begin + SPANS_AT_ONCE]
+            found += await self._database.read(partial(some, some_spans=these))
+        return found
 
     async def models(self, since: datetime) -> list[ModelShare]:
         """The models that were asked for most often."""
@@ -174,13 +191,6 @@ class ClientRepository:
         return await self._database.read(
             lambda s: _shares(s, _MODELS, *of_all, total=_number(s, _COUNT, *of_all))
         )
-
-    async def by_hour(self, since: datetime, client: str | None) -> Mapping[str, int]:
-        """The requests of *client*, or of all, hour by hour, as `2026-03-01T12` in UTC."""
-        begin = instant_text(since)
-        if client is None:
-            return await self._database.read(lambda s: _hours(s, _BY_HOUR, begin, MOST_LOOKED_AT))
-        return await self._database.read(lambda s: _hours(s, _BY_HOUR_OF_ONE, client, begin))
 
     async def detail(self, client: str, since: datetime) -> ClientDetail:
         """What *client* did."""
@@ -194,7 +204,6 @@ class ClientRepository:
                 span["first_seen"],
                 span["last_seen"],
                 _shares(statements, _MODELS_OF_ONE, *whose, total=total),
-                _hours(statements, _BY_HOUR_OF_ONE, *whose),
             )
 
         return await self._database.read(detail)
@@ -212,10 +221,6 @@ class ClientRepository:
 def _number(statements: Transaction, statement: str, *values: Value) -> int:
     (row,) = statements.rows(statement, *values)
     return int(row["total"])
-
-
-def _hours(statements: Transaction, statement: str, *values: Value) -> Mapping[str, int]:
-    return {row["hour"]: int(row["total"]) for row in statements.each(statement, *values)}
 
 
 def _shares(

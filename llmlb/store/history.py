@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice, takewhile
 from typing import Any
 
 from pypika import Order, Query
@@ -48,6 +50,18 @@ _DETAILS = sql(
     .where(DETAILS.sequence == VALUE)
 )
 _NO_DETAILS: Row = {"decision": None, "request_body": None, "response_body": None}
+
+
+MOST_SLICES = 10
+"""So many slices are looked through at once, by each way: about a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Some of what was looked for, and where to go on looking; None: there is no more."""
+
+    rows: list[Row]
+    next: Place | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +112,22 @@ class HistoryRepository:
         after: Place = NEWEST,
         skip: int = 0,
         details: bool = False,
-    ) -> list[Row]:
+    ) -> Found:
         """The newest requests after a place, *most* of them, without the first *skip*.
 
-        A slice of the history at a time, so that others get the database in between.
+        A slice of the history at a time, so that others get the database in between, and only so
+        many slices at once, if none are skipped.
         """
-        found = [await self._found(way, skip + most, after) for way in await self._ways(wanted)]
-        places = list(heapq.merge(*found, reverse=True))[skip : skip + most]
-        return await self._database.read(lambda statements: _at(statements, places, details))
+        most_slices = MOST_SLICES if skip == 0 else math.inf
+        ways = await self._ways(wanted)
+        found = [await self._found(way, skip + most, after, most_slices) for way in ways]
+        merged: Iterable[Place] = heapq.merge(*(places for places, _ in found), reverse=True)
+        horizon = max((end for _, end in found if end is not None), default=None)
+        if horizon is not None:  # beyond it not all ways have been gone
+            merged = takewhile(lambda place: place >= horizon, merged)
+        places = list(islice(merged, skip, skip + most))
+        rows = await self._database.read(lambda statements: _at(statements, places, details))
+        return Found(rows, places[-1] if len(places) == most else horizon)
 
     async def count(self, wanted: HistorySearch) -> Count:
         """How many requests *wanted* finds, 10,000 at most: more are not counted."""
@@ -152,25 +174,24 @@ class HistoryRepository:
         )
         return ways_to(wanted, models)
 
-    async def _found(self, way: Way, most: int, after: Place) -> list[Place]:
-        """Where the first rows along *way* are, from as many slices as it takes."""
+    async def _found(
+        self, way: Way, most: int, after: Place, most_slices: float
+    ) -> tuple[list[Place], Place | None]:
+        """Where the first rows along *way* are, and where it was left before its end, if it was."""
         places: list[Place] = []
         begin: Place | None = after
-        while begin is not None:
+        slices = 0
+        while begin is not None and slices < most_slices:
             more, begin = await self._slice(way, begin, most - len(places))
             places += more
-        return places
+            slices += 1
+        return places, begin
 
     async def _slice(self, way: Way, after: Place, most: int) -> tuple[list[Place], Place | None]:
         return await self._database.read(lambda statements: slice_of(statements, way, after, most))
 
     async def _counted(self, way: Way, most: int) -> tuple[int, bool]:
         return await self._database.read(lambda statements: counted(statements, way, most))
-
-
-def place_of(row: Row) -> Place:
-    """Where *row* stands in the order."""
-    return Place(row["timestamp"], row["sequence"])
 
 
 def _at(statements: Transaction, places: Sequence[Place], details: bool) -> list[Row]:  # noqa: FBT001

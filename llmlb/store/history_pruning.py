@@ -9,7 +9,7 @@ from llmlb.store.history_rows import HISTORY
 from llmlb.store.history_search import size
 from llmlb.store.sql import NUMBER, VALUE, sql
 
-CHUNK = 500
+CHUNK = 200
 """So many requests are deleted while the database is held: some ten milliseconds."""
 
 PAGES = 256

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
 
 from pypika import CustomFunction, Query, Table
 
 from llmlb.accounting import NOTHING_TOLD
 from llmlb.addresses import group_of
-from llmlb.records import Attempt, Decision, RequestRecord, View
+from llmlb.explaining import way
+from llmlb.records import RequestRecord
 from llmlb.store.columns import Value, instant_text
 from llmlb.store.database import Transaction
 from llmlb.store.sql import VALUE, insert, sql
@@ -74,6 +73,7 @@ COLUMNS = (
     "tokens_per_s",
     "request_bytes",
     "response_bytes",
+    "has_bodies",
     "kept_bytes",
 )
 """Of a request, without its number."""
@@ -107,7 +107,8 @@ def add_row(statements: Transaction, row: Mapping[str, Value]) -> bool:
     details = [row.get(column) for column in _DETAIL_COLUMNS]
     texts = (*details, row.get("error_message"))
     kept_bytes = ROW_BYTES + sum(_size_of(text) for text in texts)
-    whole = {**row, "kept_bytes": kept_bytes}
+    has_bodies = any(row.get(column) is not None for column in _DETAIL_COLUMNS[1:])
+    whole = {**row, "kept_bytes": kept_bytes, "has_bodies": has_bodies}
     statements.run(_INSERT, *(whole.get(column) for column in COLUMNS))
     if any(text is not None for text in details):
         statements.run(_INSERT_DETAILS, *details)
@@ -161,59 +162,5 @@ def row_of(record: RequestRecord) -> dict[str, Value]:
 
 
 def decision_json(record: RequestRecord) -> str:
-    """Why it went where it went: `{"decisions": [...], "attempts": [...]}`, as compact JSON.
-
-    The names are those of `llmlb.records`; a latency that is not finite is null.
-    """
-    said = {
-        "decisions": [_decision(one) for one in record.decisions],
-        "attempts": [_attempt(one) for one in record.attempts],
-    }
-    return json.dumps(said, ensure_ascii=False, separators=(",", ":"))
-
-
-def _decision(decision: Decision) -> dict[str, Any]:
-    return {
-        "model": decision.model,
-        "at_ms": _rounded(decision.at_ms),
-        "waited_ms": _rounded(decision.waited_ms),
-        "answer": decision.answer,
-        "endpoint_id": decision.endpoint_id,
-        "view": _view(decision.view),
-        "on_arrival": None if decision.on_arrival is None else _view(decision.on_arrival),
-    }
-
-
-def _view(view: View) -> dict[str, Any]:
-    return {
-        "candidates": [
-            {
-                "endpoint_id": one.endpoint_id,
-                "name": one.name,
-                "latency_ms": _rounded(one.latency_ms),
-                "in_flight": one.in_flight,
-                "capacity": one.capacity,
-                "excluded": one.excluded,
-            }
-            for one in view.candidates
-        ],
-        "omitted": view.omitted,
-    }
-
-
-def _attempt(attempt: Attempt) -> dict[str, Any]:
-    return {
-        "endpoint_id": attempt.endpoint_id,
-        "endpoint_name": attempt.endpoint_name,
-        "model": attempt.model,
-        "at_ms": _rounded(attempt.at_ms),
-        "duration_ms": _rounded(attempt.duration_ms),
-        "time_to_first_token_ms": _rounded(attempt.time_to_first_token_ms),
-        "outcome": attempt.outcome,
-        "status": attempt.status,
-        "reason": attempt.reason,
-    }
-
-
-def _rounded(number: float | None) -> float | None:
-    return None if number is None or not math.isfinite(number) else round(number, 3)
+    """Why it went where it went, as `explaining.way` tells it, in compact JSON."""
+    return json.dumps(way(record), ensure_ascii=False, separators=(",", ":"))

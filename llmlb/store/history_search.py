@@ -165,14 +165,14 @@ def _rest(wanted: HistorySearch, models: Sequence[str] | None) -> Iterator[Condi
     if wanted.text is not None:
         bodies = Query.from_(DETAILS).select(1).where(DETAILS.sequence == HISTORY.sequence)
         kept = [holds(DETAILS.request_body), holds(DETAILS.response_body)]
-        tests = [
-            *(holds(HISTORY[column]) for column in SEARCHED),
-            ExistsCriterion(bodies.where(Criterion.any(kept))),  # type: ignore[no-untyped-call]
-        ]
-        # the 1 that is selected is bound, too, before what is looked for in the bodies
-        before, within = len(SEARCHED), len(kept)
+        within = ExistsCriterion(bodies.where(Criterion.any(kept)))  # type: ignore[no-untyped-call]
+        columns = [holds(HISTORY[column]) for column in SEARCHED]
         looked_for = part(wanted.text)
-        yield Condition(Criterion.any(tests), (*looked_for * before, 1, *looked_for * within))
+        yield Condition(
+            Criterion.any([*columns, (HISTORY.has_bodies == VALUE) & within]),
+            # the 1 that is selected is bound, too, before what is looked for in the bodies
+            (*looked_for * len(columns), 1, 1, *looked_for * len(kept)),
+        )
 
 
 _MODELS = Table("history_models")

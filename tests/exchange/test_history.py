@@ -30,7 +30,7 @@ async def rows(scene: Scene) -> list[Row]:
     await scene.settle()
     assert await scene.house.history.flush()
     found = await scene.house.store.history.search(HistorySearch(), 100, details=True)
-    return found[::-1]
+    return found.rows[::-1]
 
 
 async def test_every_request_is_one_row_however_it_ends(scene: Scene) -> None:

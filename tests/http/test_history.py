@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -22,6 +21,9 @@ from llmlb.http.manage.history_query import cursor_at, place_at
 from llmlb.http.openapi import clients as clients_described
 from llmlb.http.openapi import history as described
 from llmlb.records import Bodies
+from llmlb.store import history as history_store
+from llmlb.store import history_search
+from llmlb.store.history import Found
 from llmlb.store.history_search import Place
 from tests.fakes.asgi import Request
 from tests.fakes.house import NOW
@@ -164,7 +166,7 @@ async def test_one_request_is_shown_with_why_it_went_where_it_went(served: Serve
     await past(served, record(0, bodies=Bodies("<script>", None)), refused(1))
     one = await shown(served, f"{HISTORY}/row-0", described.WholeRequestShown)
     assert (one["request_body"], one["response_body"]) == ("<script>", None)
-    assert one["decisions"][0]["view"]["candidates"][1]["excluded"] == "offline"
+    assert one["decisions"][0]["candidates"][1]["excluded"] == "offline"
     assert one["tries"][0]["outcome"] == "succeeded"
     other = await shown(served, f"{HISTORY}/row-1", described.WholeRequestShown)
     assert other["status"] == {"type": "error", "message": "There is no model 'x'."}
@@ -204,9 +206,12 @@ async def test_every_format_holds_all_that_is_asked_for(
     served: Served, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     monkeypatch.setattr(history_export, "PAGE", 3)
-    await past(served, *(record(n, bodies=Bodies("é", "x")) for n in range(count)), refused(99))
+    monkeypatch.setattr(history_search, "SLICE", 2)  # so that some pages hold less, or nothing
+    monkeypatch.setattr(history_store, "MOST_SLICES", 1)
+    await past(served, *(record(n, bodies=Bodies("é", "x")) for n in range(count)))
+    await past(served, *(refused(99 + n) for n in range(5)))
     expected = [f"row-{n}" for n in range(count - 1, -1, -1)]
-    asked: dict[str, Any] = {"status": "success"}
+    asked: dict[str, Any] = {"q": "llama"}
     table = lines(await look(served, f"{HISTORY}/export", **asked))
     assert table[0] == list(CSV_COLUMNS)
     assert [line[0] for line in table[1:]] == expected
@@ -227,7 +232,7 @@ async def test_an_export_whose_page_fails_is_broken_off(
     history = served.app.house.store.history
     search, asked = history.search, 0
 
-    async def fails_at_last(*args: Any, **more: Any) -> Sequence[Any]:
+    async def fails_at_last(*args: Any, **more: Any) -> Found:
         nonlocal asked
         asked += 1
         if asked == 3:

@@ -23,8 +23,8 @@ log = structlog.get_logger()
 WRITE_BEHIND_S = 0.5
 """How long a burst gathers."""
 
-MOST_IN_BURST = 500
-"""As one transaction holds the database up for some 50 ms at most."""
+MOST_IN_BURST = 200
+"""In one transaction, which holds up the database for less than 100 ms."""
 
 CLOSING_WRITE_LIMIT_S = 5.0
 

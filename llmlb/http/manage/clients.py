@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 from quart import Blueprint, Response, jsonify, request
 
@@ -14,8 +15,8 @@ from llmlb.http.manage.dashboard_settings import alert_threshold
 from llmlb.http.manage.endpoint_json import JsonObject
 from llmlb.http.manage.history_json import record_json
 from llmlb.http.manage.query import Page, reading, text_in
-from llmlb.store.clients import ModelShare
-from llmlb.store.columns import instant_of, instant_text
+from llmlb.store.clients import ModelShare, Span
+from llmlb.store.columns import instant_text
 from llmlb.store.history_search import HistorySearch
 
 PER_PAGE = 20
@@ -68,13 +69,13 @@ def clients(house: Callable[[], House]) -> Blueprint:
     async def show_client_timeline() -> Response:
         current = house()
         this_hour = _hour_of(current.world.now())
+        hours = _hours_between(this_hour - DAY, this_hour)
         with reading(WHAT, READ_LIMIT_S, REMEDY):
-            found = await current.store.clients.clients_by_hour(this_hour - DAY)
-        hours = [this_hour - DAY + n * HOUR for n in range(24)]
+            found = await current.store.clients.clients_in(hours)
         return jsonify(
             [
-                {"hour": instant_text(hour), "unique_ips": found.get(_key_of(hour), 0)}
-                for hour in hours
+                {"hour": instant_text(hour), "unique_ips": count}
+                for (hour, _), count in zip(hours, found, strict=True)
             ]
         )
 
@@ -88,29 +89,23 @@ def clients(house: Callable[[], House]) -> Blueprint:
     @routes.get(f"{rule}/heatmap")
     async def show_client_heatmap() -> Response:
         current, address = house(), request.args.get("ip")
-        since = _hour_of(current.world.now()) - WEEK + HOUR
+        end = _hour_of(current.world.now()) + HOUR
+        hours = _hours_between(end - WEEK, end)
         with reading(WHAT, READ_LIMIT_S, REMEDY):
-            found = await current.store.clients.by_hour(since, group_of(address or None))
-        cells = [since + n * HOUR for n in range(7 * 24)]
-        return jsonify(
-            sorted(
-                (
-                    {
-                        "day_of_week": hour.isoweekday() % 7,
-                        "hour": hour.hour,
-                        "count": found.get(_key_of(hour), 0),
-                    }
-                    for hour in cells
-                ),
-                key=lambda cell: (cell["day_of_week"], cell["hour"]),
-            )
-        )
+            found = await current.store.clients.requests_in(hours, group_of(address or None))
+        cells = [
+            {"day_of_week": hour.isoweekday() % 7, "hour": hour.hour, "count": count}
+            for (hour, _), count in zip(hours, found, strict=True)
+        ]
+        return jsonify(sorted(cells, key=lambda cell: (cell["day_of_week"], cell["hour"])))
 
     @routes.get(f"{rule}/<path:ip>/detail")
     async def show_client(ip: str) -> Response:
         current, client = house(), group_of(ip) or ""
-        since = current.world.now() - DAY
+        now = current.world.now()
+        since, hours = now - DAY, _hours_between(now - DAY, now)
         with reading(WHAT, READ_LIMIT_S, REMEDY):
+            by_hour = await current.store.clients.requests_in(hours, client)
             detail = await current.store.clients.detail(client, since)
             recent = await current.store.history.search(
                 HistorySearch(client=client, time_from=since), RECENT_REQUESTS
@@ -120,10 +115,10 @@ def clients(house: Callable[[], House]) -> Blueprint:
             first_seen=detail.first_seen,
             last_seen=detail.last_seen,
             recent_requests=[
-                {name: record[name] for name in _SHOWN} for record in map(record_json, recent)
+                {name: record[name] for name in _SHOWN} for record in map(record_json, recent.rows)
             ],
             model_distribution=[_share_json(share) for share in detail.models],
-            hourly_pattern=_by_hour_of_day(detail.by_hour),
+            hourly_pattern=_by_hour_of_day(hours, by_hour),
         )
 
     @routes.get(f"{rule}/<path:ip>/api-keys")
@@ -150,9 +145,12 @@ def _hour_of(now: datetime) -> datetime:
     return now.replace(minute=0, second=0, microsecond=0)
 
 
-def _key_of(hour: datetime) -> str:
-    """As the store names an hour."""
-    return instant_text(hour)[:13]
+def _hours_between(since: datetime, until: datetime) -> list[Span]:
+    """The hours of that time, each by itself; the first and the last may be part of one."""
+    cuts = [since, _hour_of(since) + HOUR]
+    while cuts[-1] < until:
+        cuts.append(cuts[-1] + HOUR)
+    return [*pairwise([*cuts[:-1], until])]
 
 
 def _share_json(share: ModelShare) -> JsonObject:
@@ -160,11 +158,9 @@ def _share_json(share: ModelShare) -> JsonObject:
     return {"model": share.model, "request_count": share.requests, "percentage": percentage}
 
 
-def _by_hour_of_day(found: Mapping[str, int]) -> Iterable[JsonObject]:
+def _by_hour_of_day(hours: Sequence[Span], found: Sequence[int]) -> list[JsonObject]:
     """Requests by the hour of the day in UTC, 24 of them."""
     counts = [0] * 24
-    for hour, count in found.items():
-        at = instant_of(f"{hour}:00:00Z")
-        if at is not None:
-            counts[at.hour] += count
+    for (begin, _), count in zip(hours, found, strict=True):
+        counts[begin.hour] += count
     return [{"hour": hour, "count": count} for hour, count in enumerate(counts)]

@@ -15,7 +15,6 @@ from llmlb.http.manage.history_json import record_json, whole_record_json
 from llmlb.http.manage.history_query import cursor_at, page_asked_for, search_asked_for
 from llmlb.http.manage.query import reading
 from llmlb.http.response_policy import ResponsePolicy
-from llmlb.store.history import place_of
 
 WHAT = "The request history"
 READ_LIMIT_S = 30.0
@@ -34,16 +33,15 @@ def request_history(
         store = house().store.history
         wanted, page = search_asked_for(request.args), page_asked_for(request.args)
         with reading(WHAT, READ_LIMIT_S, REMEDY):
-            rows = await store.search(wanted, page.size, after=page.after, skip=page.skip)
+            found = await store.search(wanted, page.size, after=page.after, skip=page.skip)
             count = await store.count(wanted)
-        more = len(rows) == page.size
         return jsonify(
-            records=[record_json(row) for row in rows],
+            records=[record_json(row) for row in found.rows],
             total_count=count.requests,
             total_is_exact=count.exact,
             page=page.number,
             per_page=page.size,
-            next_cursor=cursor_at(place_of(rows[-1])) if more else None,
+            next_cursor=None if found.next is None else cursor_at(found.next),
         )
 
     @routes.get(f"{history}/<record_id>")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -11,10 +11,10 @@ import trio
 
 from llmlb.errors import LbError
 from llmlb.http.downstream import Downstream, Head
-from llmlb.http.manage.history_json import csv_lines, whole_record_json
+from llmlb.http.manage.history_json import CSV_HEADER, csv_line, whole_record_json
 from llmlb.http.manage.query import reading
-from llmlb.store.history import HistoryRepository, Row, place_of
-from llmlb.store.history_search import NEWEST, HistorySearch
+from llmlb.store.history import Found, HistoryRepository, Row
+from llmlb.store.history_search import NEWEST, HistorySearch, Place
 
 log = structlog.get_logger()
 
@@ -28,29 +28,16 @@ TAKING_LIMIT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How requests are written."""
+    """How requests are written: each by itself, and what stands around and between them."""
 
     name: str
     content_type: str
-    write: Callable[[Sequence[Row], bool], str]
-    """Some requests; the flag says whether they are the first."""
-    last: str = ""
+    write: Callable[[Row], str]
+    begin: str = ""
+    between: str = ""
+    end: str = ""
     details: bool = True
     """Bodies and decisions are read, too."""
-
-
-def _csv(rows: Sequence[Row], first: bool) -> str:  # noqa: FBT001
-    return csv_lines(rows, header=first)
-
-
-def _array(rows: Sequence[Row], first: bool) -> str:  # noqa: FBT001
-    records = ",\n".join(map(_record, rows))
-    between = "[" if first else ",\n" if rows else ""
-    return f"{between}{records}"
-
-
-def _lines(rows: Sequence[Row], first: bool) -> str:  # noqa: FBT001, ARG001 - all are alike
-    return "".join(f"{_record(row)}\n" for row in rows)
 
 
 def _record(row: Row) -> str:
@@ -58,9 +45,9 @@ def _record(row: Row) -> str:
 
 
 FORMATS: Mapping[str, Format] = {
-    "csv": Format("csv", "text/csv; charset=utf-8", _csv, details=False),
-    "json": Format("json", "application/json", _array, last="]\n"),
-    "jsonl": Format("jsonl", "application/x-ndjson", _lines),
+    "csv": Format("csv", "text/csv; charset=utf-8", csv_line, begin=CSV_HEADER, details=False),
+    "json": Format("json", "application/json", _record, begin="[", between=",\n", end="]\n"),
+    "jsonl": Format("jsonl", "application/x-ndjson", lambda row: f"{_record(row)}\n"),
 }
 
 
@@ -82,42 +69,44 @@ class Export:
             "x-request-id": self.request_id,
         }
 
-    async def page(self, before: Sequence[Row] = ()) -> list[Row]:
-        """The first page, or the one after *before*. Raises StoreUnavailable."""
+    async def page(self, after: Place = NEWEST) -> Found:
+        """The first page, or the one after a place. Raises StoreUnavailable."""
         with reading("The request history", READ_LIMIT_S, "ask for less at once"):
             return await self.history.search(
-                self.wanted,
-                PAGE,
-                after=place_of(before[-1]) if before else NEWEST,
-                details=self.format.details,
+                self.wanted, PAGE, after=after, details=self.format.details
             )
 
-    async def run(self, rows: Sequence[Row], downstream: Downstream) -> None:
-        """Send all of it, of which *rows* are the first page. Raises PeerGone.
+    async def run(self, page: Found, downstream: Downstream) -> None:
+        """Send all of it, of which *page* is the first. Raises PeerGone.
 
         Where a page cannot be read, the answer is broken off, so that nobody takes it for whole.
         """
         try:
-            whole = await self._sent(rows, downstream)
+            whole = await self._sent(page, downstream)
         except LbError as error:
             log.warning("an export of the history was broken off", reason=str(error))
             whole = False
         if not whole:
             downstream.abort()
 
-    async def _sent(self, rows: Sequence[Row], downstream: Downstream) -> bool:
+    async def _sent(self, page: Found, downstream: Downstream) -> bool:
         """Whether the client has taken all. Raises PeerGone, StoreUnavailable."""
-        first, last = True, False
-        while not last:
-            last = len(rows) < PAGE
-            data = self.format.write(rows, first) + (self.format.last if last else "")
+        begun = any_rows = False
+        while True:
+            data = "" if begun else self.format.begin
+            if any_rows and page.rows:
+                data += self.format.between
+            data += self.format.between.join(map(self.format.write, page.rows))
+            if page.next is None:
+                data += self.format.end
             with trio.move_on_after(TAKING_LIMIT_S) as taking:
-                if first:
+                if not begun:
                     await downstream.begin(Head(200, tuple(self.headers.items())))
                 if data:
                     await downstream.send(data.encode())
             if taking.cancelled_caught:
                 return False
-            if not last:
-                rows, first = await self.page(rows), False
-        return True
+            if page.next is None:
+                return True
+            begun, any_rows = True, any_rows or bool(page.rows)
+            page = await self.page(page.next)

@@ -108,14 +108,18 @@ _CALCULATED = ("=", "+", "-", "@", "\t", "\r")
 """What spreadsheets take for the beginning of a formula."""
 
 
-def csv_lines(rows: Iterable[Mapping[str, Any]], *, header: bool = False) -> str:
-    """The lines of *rows*, after the names of the columns if there is to be a *header*."""
+def _csv(cells: Iterable[object]) -> str:
     text = io.StringIO()
-    writer = csv.writer(text)
-    if header:
-        writer.writerow(CSV_COLUMNS)
-    writer.writerows([_cell(row, column) for column in CSV_COLUMNS] for row in rows)
+    csv.writer(text).writerow(cells)
     return text.getvalue()
+
+
+CSV_HEADER = _csv(CSV_COLUMNS)
+
+
+def csv_line(row: Mapping[str, Any]) -> str:
+    """One request as a line."""
+    return _csv(_cell(row, column) for column in CSV_COLUMNS)
 
 
 def _cell(row: Mapping[str, Any], column: str) -> object:

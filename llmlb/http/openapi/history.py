@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from llmlb.accounting import Outcome
 from llmlb.errors import NotFound, StoreUnavailable
 from llmlb.http.manage.history_export import FORMATS
 from llmlb.http.manage.history_query import MOST_SKIPPED, SIZES
 from llmlb.http.openapi.management import operator
+from llmlb.http.openapi.requests import AttemptShown, DecisionShown
 from llmlb.http.openapi.route import (
     Answer,
     Content,
@@ -102,10 +103,9 @@ class WholeRequestShown(RequestShown):
     """Text, without media and credentials and cut short; null unless `LLMLB_HISTORY_BODIES` is \
 on."""
     response_body: str | None
-    decisions: list[dict[str, Any]]
-    """Each answer of admission, with the endpoints that it had to choose from."""
-    tries: list[dict[str, Any]]
-    """Each endpoint that was asked, and what became of it."""
+    decisions: list[DecisionShown]
+    tries: list[AttemptShown]
+    """The endpoints that were asked, and what became of it."""
 
 
 _TEXT: JsonSchema = {"type": "string"}

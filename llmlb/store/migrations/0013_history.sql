@@ -42,6 +42,7 @@ CREATE TABLE request_history (
     tokens_per_s REAL,
     request_bytes INTEGER,
     response_bytes INTEGER,
+    has_bodies INTEGER NOT NULL,
     kept_bytes INTEGER NOT NULL
 );
 
@@ -85,13 +86,14 @@ END;
 INSERT INTO request_history (
     id, timestamp, completed_at, request_type, model, endpoint_id, endpoint_name, endpoint_ip,
     api_key_id, client_ip, client_group, outcome, error_message, duration_ms,
-    input_tokens, output_tokens, total_tokens, kept_bytes
+    input_tokens, output_tokens, total_tokens, has_bodies, kept_bytes
 )
 SELECT
     id, timestamp, completed_at, request_type, model, endpoint_id, endpoint_name, endpoint_ip,
     api_key_id, client_ip, client_group(client_ip),
     CASE status WHEN 'success' THEN 'succeeded' ELSE 'failed' END, error_message, duration_ms,
     input_tokens, output_tokens, total_tokens,
+    request_body IS NOT NULL OR response_body IS NOT NULL,
     1000 + LENGTH(CAST(COALESCE(request_body, '') AS BLOB))
         + LENGTH(CAST(COALESCE(response_body, '') AS BLOB))
 FROM older_history
