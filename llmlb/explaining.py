@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -68,17 +67,22 @@ def _view(view: View) -> JsonObject:
 
 def _candidate(candidate: Candidate) -> JsonObject:
     excluded = None if candidate.excluded is None else candidate.excluded.value
-    return {**asdict(candidate), "latency_ms": _ms(candidate.latency_ms), "excluded": excluded}
+    return {**_as_it_is(candidate), "latency_ms": _ms(candidate.latency_ms), "excluded": excluded}
 
 
 def _attempt(attempt: Attempt) -> JsonObject:
     return {
-        **asdict(attempt),
+        **_as_it_is(attempt),
         "at_ms": _ms(attempt.at_ms),
         "duration_ms": _ms(attempt.duration_ms),
         "time_to_first_token_ms": _ms(attempt.time_to_first_token_ms),
         "outcome": attempt.outcome.value,
     }
+
+
+def _as_it_is(one: Candidate | Attempt) -> JsonObject:
+    """Its fields, which are plain values: `asdict` would copy them, and take ten times as long."""
+    return {name: getattr(one, name) for name in one.__slots__}
 
 
 def _ms(duration_ms: float | None) -> float | None:

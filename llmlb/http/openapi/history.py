@@ -93,7 +93,9 @@ class RequestListShown(Shown):
     page: int
     per_page: int
     next_cursor: str | None
-    """Leads to the next page, whatever comes in meanwhile; null: this is the last."""
+    """Leads to the next page, whatever comes in meanwhile; null: this is the last.
+
+    A page may hold less than `per_page`, or nothing, and have one: so much was looked through."""
 
 
 class WholeRequestShown(RequestShown):
