@@ -15,8 +15,8 @@ from llmlb.activity import HouseGauges, events_of
 from llmlb.actors.admission import AdmissionController, CircuitChange, CircuitState
 from llmlb.actors.audit import AuditLog, Retention
 from llmlb.actors.feed import EventFeed
-from llmlb.actors.jobs import JobOwner
 from llmlb.actors.history import History, Keeping
+from llmlb.actors.jobs import JobOwner
 from llmlb.actors.journal import Journal
 from llmlb.actors.keyring import KeyRing
 from llmlb.actors.latency import LatencyTracker, Observed

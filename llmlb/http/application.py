@@ -36,9 +36,9 @@ from llmlb.http.manage.audit import audit_log
 from llmlb.http.manage.auth import authentication
 from llmlb.http.manage.benchmarks import benchmarks
 from llmlb.http.manage.chat import chosen_endpoint
-from llmlb.http.manage.dashboard_socket import dashboard_socket
 from llmlb.http.manage.clients import clients
 from llmlb.http.manage.dashboard_settings import dashboard_settings
+from llmlb.http.manage.dashboard_socket import dashboard_socket
 from llmlb.http.manage.endpoint_logs import endpoint_logs
 from llmlb.http.manage.endpoints import management
 from llmlb.http.manage.event_json import EventIds
