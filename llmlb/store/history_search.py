@@ -113,6 +113,8 @@ def ways_to(wanted: HistorySearch, models: Sequence[str] | None) -> list[Way]:
     the one whose values occur least. *models* are the names that the part of a name means; None:
     too many, or none is asked for.
     """
+    if models is not None and not models:
+        return []  # nothing was asked for that has such a name
     named = None if models is None else [_is("model", model) for model in models]
     asked = {
         "request_id": _single("request_id", wanted.request_id),

@@ -124,6 +124,7 @@ HAYSTACK = [
         ({"model_part": "LLAMA3"}, "5320"),
         ({"model_part": "_"}, "1"),
         ({"model_part": "nothing"}, ""),
+        ({"model_part": "nothing", "api_key_id": "k1"}, ""),
         ({"endpoint_id": "e2"}, "0"),
         ({"outcomes": outcomes_of(success=True)}, "510"),
         ({"outcomes": outcomes_of(success=False)}, "432"),
