@@ -59,6 +59,22 @@ def meant(address: Address) -> Address:
     return address
 
 
+def group_of(text: str | None) -> str | None:
+    """Whom *text* stands for: an address of IPv4, or a /64 of IPv6, in which one host may have any.
+
+    What is no address stands for itself.
+    """
+    if text is None or ":" not in text:
+        return text
+    try:
+        address = IPv6Address(text.partition("/")[0].partition("%")[0])
+    except ValueError:
+        return text
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(IPv6Network((address, 64), strict=False))
+
+
 def is_public(address: Address) -> bool:
     """Whether anybody on the internet could reach it, so that fetching it opens no door."""
     if isinstance(address, IPv6Address) and address not in _GLOBAL_UNICAST:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import math
 from datetime import UTC, datetime
 from typing import Any
 
+from llmlb.accounting import Usage
 from llmlb.reasons import why
 from llmlb.records import Attempt, Candidate, Decision, RequestRecord, View
 
@@ -67,22 +68,30 @@ def _view(view: View) -> JsonObject:
 
 def _candidate(candidate: Candidate) -> JsonObject:
     excluded = None if candidate.excluded is None else candidate.excluded.value
-    return {**asdict(candidate), "latency_ms": _ms(candidate.latency_ms), "excluded": excluded}
+    return {**_as_it_is(candidate), "latency_ms": _ms(candidate.latency_ms), "excluded": excluded}
 
 
 def _attempt(attempt: Attempt) -> JsonObject:
     return {
-        **asdict(attempt),
+        **_as_it_is(attempt),
         "at_ms": _ms(attempt.at_ms),
         "duration_ms": _ms(attempt.duration_ms),
         "time_to_first_token_ms": _ms(attempt.time_to_first_token_ms),
         "outcome": attempt.outcome.value,
+        "usage": _as_it_is(attempt.usage),
     }
 
 
+def _as_it_is(one: Candidate | Attempt | Usage) -> JsonObject:
+    """Its fields, which are plain values: `asdict` would copy them, and take ten times as long."""
+    return {name: getattr(one, name) for name in one.__slots__}
+
+
 def _ms(duration_ms: float | None) -> float | None:
-    """To the microsecond: what is finer is noise."""
-    return None if duration_ms is None else round(duration_ms, 3)
+    """To the microsecond: what is finer is noise. JSON has no word for infinity."""
+    if duration_ms is None or not math.isfinite(duration_ms):
+        return None
+    return round(duration_ms, 3)
 
 
 def _instant(at: datetime) -> str:

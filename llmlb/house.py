@@ -15,6 +15,7 @@ from llmlb.activity import HouseGauges, events_of
 from llmlb.actors.admission import AdmissionController, CircuitChange, CircuitState
 from llmlb.actors.audit import AuditLog, Retention
 from llmlb.actors.feed import EventFeed
+from llmlb.actors.history import History, Keeping
 from llmlb.actors.jobs import JobOwner
 from llmlb.actors.journal import Journal
 from llmlb.actors.keyring import KeyRing
@@ -106,6 +107,15 @@ class House:
             now=world.now,
             clock=world.clock,
             on_broken=self.audit_broken,
+        )
+        self.history = History(
+            store.history,
+            keeping=Keeping(
+                settings.request_history_retention_days,
+                settings.history_max_rows,
+                settings.history_max_bytes,
+            ),
+            now=world.now,
         )
         self.recent = RecentRequests()
         self.jobs = JobOwner(
@@ -203,6 +213,8 @@ class House:
                 self.journal.hurry()
             with suppress(ActorGone):
                 self.audit.hurry()
+            with suppress(ActorGone):
+                self.history.hurry()
 
     # -- the owner of the jobs tells
 
@@ -245,6 +257,8 @@ class House:
             self.tell_event(event)
         with suppress(ActorGone):
             self.journal.answered(record)
+        with suppress(ActorGone):
+            self.history.record(record)
         self._on_answered(record)
 
     def response_made(self, response_id: str, endpoint: Endpoint, owner: str | None) -> None:
@@ -340,6 +354,7 @@ class House:
                 await last.start(self.journal.run)
                 await last.start(self.feed.run)
                 await last.start(self.audit.run)
+                await last.start(self.history.run)
                 async with trio.open_nursery() as middle:
                     await middle.start(self.latency.run)
                     await middle.start(self.responses.run)
@@ -361,6 +376,7 @@ class House:
                     self.admission.close()
                 self.journal.close()
                 self.audit.close()
+                self.history.close()
                 self.feed.close()
             watching.cancel_scope.cancel()
 

@@ -152,6 +152,16 @@ class Settings(BaseSettings):
     """0: for ever."""
     audit_max_entries: int = Field(1_000_000, ge=1000, le=100_000_000)
 
+    request_history_retention_days: int = Field(7, ge=0, le=36_500)
+    """0: for ever."""
+    history_max_rows: int = Field(1_000_000, ge=1000, le=100_000_000)
+    history_max_bytes: int = Field(2048 * MIB, ge=MIB)
+    """Of the database, with its indexes: about."""
+    history_bodies: Annotated[Literal["on", "off"], BeforeValidator(_in_lower_case)] = "off"
+    """On: what was asked and answered is kept, too, without media and cut short."""
+    history_body_bytes: int = Field(16 * 1024, ge=256, le=MIB)
+    """Of each body that is kept."""
+
     model_aliases: Aliases = Field((), validate_default=False)
     """Names that clients may use, and the models that each stands for."""
     model_fallbacks: Fallbacks = Field((), validate_default=False)

@@ -17,6 +17,7 @@ import pytest
 from llmlb.actors.admission import AdmissionController
 from llmlb.actors.audit import AuditLog
 from llmlb.actors.feed import EventFeed
+from llmlb.actors.history import History
 from llmlb.actors.jobs import JobOwner
 from llmlb.actors.journal import Journal
 from llmlb.actors.keyring import KeyRing
@@ -223,6 +224,7 @@ ACTORS = {
     "keyring": KeyRing,
     "audit": AuditLog,
     "jobs": JobOwner,
+    "history": History,
 }
 
 EDGE = re.compile(r"(\w+) (-->|==>|-\.->)\|([\w, ]+)\| (\w+)")
@@ -254,7 +256,8 @@ def test_every_message_of_the_house_is_in_the_graph() -> None:
     }
     house = (ROOT / "llmlb/house.py").read_text()
     told = re.findall(
-        r"self\.(registry|latency|responses|admission|prober|journal|feed|keyring|audit|jobs)\.(\w+)",
+        r"self\.(registry|latency|responses|admission|prober|journal|feed|keyring|audit|jobs"
+        r"|history)\.(\w+)",
         house,
     )
     plumbing = {"run", "close", "standings", "catalog"}

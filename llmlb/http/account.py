@@ -12,8 +12,9 @@ from llmlb.errors import LbError
 from llmlb.house import House
 from llmlb.http.counted import Counted
 from llmlb.http.downstream import Asked
+from llmlb.http.keeping import kept_request, kept_response
 from llmlb.http.trail import Trail
-from llmlb.records import CLIENT_LEFT, RequestRecord
+from llmlb.records import CLIENT_LEFT, Bodies, RequestRecord
 from llmlb.types import Api
 
 MOST_TEXT_CHARS = 500
@@ -77,6 +78,14 @@ class Account:
             response_bytes=self.sent.sent_bytes,
             decisions=tuple(trail.decisions),
             attempts=tuple(trail.tries),
+            bodies=self._bodies() if self.sent.keeps_bytes else None,
+        )
+
+    def _bodies(self) -> Bodies:
+        most_bytes, sent = self.house.settings.history_body_bytes, self.sent
+        return Bodies(
+            kept_request(self.trail.body, most_bytes),
+            kept_response(bytes(sent.first), sent.sent_bytes, sent.headers, most_bytes),
         )
 
     def _outcome(self, error: LbError | None) -> Outcome:

@@ -36,13 +36,16 @@ from llmlb.http.manage.audit import audit_log
 from llmlb.http.manage.auth import authentication
 from llmlb.http.manage.benchmarks import benchmarks
 from llmlb.http.manage.chat import chosen_endpoint
+from llmlb.http.manage.clients import clients
 from llmlb.http.manage.dashboard import dashboard
+from llmlb.http.manage.dashboard_settings import dashboard_settings
 from llmlb.http.manage.dashboard_socket import dashboard_socket
 from llmlb.http.manage.endpoint_logs import endpoint_logs
 from llmlb.http.manage.endpoint_statistics import endpoint_statistics
 from llmlb.http.manage.endpoints import management
 from llmlb.http.manage.event_json import EventIds
 from llmlb.http.manage.events import event_stream
+from llmlb.http.manage.history import request_history
 from llmlb.http.manage.keys import keys
 from llmlb.http.manage.later import not_built_yet
 from llmlb.http.manage.logs import logs_routes
@@ -338,6 +341,9 @@ def create_app(
             ("statistics", endpoint_statistics(lambda: app.house)),
             ("dashboard", dashboard(lambda: app.house)),
             ("usage", usage(lambda: app.house)),
+            ("history", request_history(lambda: app.house, lambda: app.response_policy)),
+            ("clients", clients(lambda: app.house)),
+            ("settings", dashboard_settings(lambda: app.house)),
         ):
             name = f"management_{prefix[1:]}_{named}"
             app.register_blueprint(routes, url_prefix=prefix, name=name)

@@ -50,6 +50,7 @@ ACTIONS: Mapping[str, tuple[str, str | None]] = MappingProxyType(
         "DELETE /endpoints/<endpoint_id>/download/<task_id>": ("model.cancel_download", _ENDPOINT),
         "POST /benchmarks/tps": ("benchmark.begin", _BENCHMARK),
         "DELETE /benchmarks/tps/<run_id>": ("benchmark.cancel", _BENCHMARK),
+        "PUT /dashboard/settings/<key>": ("setting.edit", "setting"),
         "POST /dashboard/audit-logs/verify": ("audit.verify", None),
         "PUT /system/logging": ("logging.edit", None),
     }

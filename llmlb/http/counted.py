@@ -1,10 +1,10 @@
-"""What a client was sent, as far as it is written down: the status, and how many bytes."""
+"""What a client was sent, as far as it is written down: status, size, perhaps its beginning."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from llmlb.http.downstream import Downstream, Head
+from llmlb.http.downstream import Downstream, Head, Headers
 
 
 @dataclass(slots=True)
@@ -16,17 +16,23 @@ class Counted:
     """None: no head has been sent."""
     sent_bytes: int = 0
     """Of the body."""
+    keeps_bytes: int = 0
+    """So much of its beginning is kept."""
+    first: bytearray = field(default_factory=bytearray)
+    headers: Headers = ()
 
     @property
     def peer_gone(self) -> bool:
         return self.inner.peer_gone
 
     async def begin(self, head: Head) -> None:
-        self.status = head.status
+        self.status, self.headers = head.status, head.headers
         await self.inner.begin(head)
 
     async def send(self, data: bytes) -> None:
         self.sent_bytes += len(data)
+        if len(self.first) < self.keeps_bytes:
+            self.first += data[: self.keeps_bytes - len(self.first)]
         await self.inner.send(data)
 
     def abort(self) -> None:

@@ -34,6 +34,7 @@ from llmlb.http.dressed import Dressed
 from llmlb.http.farewell import bid_farewell
 from llmlb.http.inference import InferenceRequest
 from llmlb.http.keepalive import KeptAlive
+from llmlb.http.keeping import LOOKED_AT_BYTES
 from llmlb.http.openai.request import JsonRequest
 from llmlb.http.openai.stored import endpoint_for
 from llmlb.http.policy import own_time_s, refuse_control_characters, refuse_loops
@@ -96,7 +97,9 @@ class Exchange:
             await self._serve(api, inbound, client, trail, only)
 
         need = INFERENCE if only is None else CHOSEN
-        trail, sent = Trail(trace=self.tracing.begin(asked)), Counted(downstream)
+        keeps_bytes = LOOKED_AT_BYTES if self._keeps_bodies else 0
+        trail = Trail(trace=self.tracing.begin(asked))
+        sent = Counted(downstream, keeps_bytes=keeps_bytes)
         account = Account(self.house, api, asked, sent, trail)
         with bound_contextvars(request_id=asked.request_id):
             try:
@@ -104,6 +107,11 @@ class Exchange:
                 account.finished = True
             finally:
                 account.close()
+
+    @property
+    def _keeps_bodies(self) -> bool:
+        """Whether what is asked and answered goes into the history."""
+        return self.house.settings.history_bodies == "on"
 
     async def serve_stored(self, response_id: str, asked: Asked, downstream: Downstream) -> None:
         """Answer a question about a response that an endpoint keeps. Raises like `serve`."""
@@ -146,6 +154,8 @@ class Exchange:
             with self._limits.enter(trail.caller.key) as trail.ticket:
                 inbound = await asked.inbound()
                 trail.request_bytes = size_of(inbound.body)
+                if self._keeps_bodies:
+                    trail.body = inbound.body
                 await work(inbound, client, trail)
         except LbError as error:
             refusal = error

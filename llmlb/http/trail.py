@@ -33,6 +33,7 @@ from llmlb.errors import (
 from llmlb.http.access.caller import NOBODY, Caller
 from llmlb.http.access.limits import Ticket
 from llmlb.http.downstream import Headers
+from llmlb.http.intake.form import Form
 from llmlb.http.tracing.trace import UNTRACED, Trace
 from llmlb.http.upstream.faults import FaultKind, UpstreamFault
 from llmlb.http.ways import Way
@@ -70,6 +71,8 @@ class Trail:
     """As the client named it."""
     stream: bool = False
     request_bytes: int = 0
+    body: bytes | Form | None = None
+    """As the client sent it, where it is to be kept."""
     model: str = ""
     """As it is asked for at present: the client's name, or a fallback's."""
     route: str = ""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from pypika import Criterion, CustomFunction, Order, Query
+from pypika import Criterion, Order, Query
 from pypika import functions as fn
 from pypika.terms import Term
 
@@ -16,6 +15,7 @@ from llmlb.store.audit_rows import COLUMNS, ENTRIES, shown_entry
 from llmlb.store.columns import Value, instant_text
 from llmlb.store.database import Transaction
 from llmlb.store.sql import VALUE, sql
+from llmlb.store.text_search import holds, part
 
 SEARCHED = (
     "action",
@@ -32,14 +32,6 @@ SEARCHED = (
     "detail",
 )
 """The columns in which a text is looked for."""
-
-MOST_SEARCHED_CHARS = 200
-"""SQLite refuses patterns of more than 50,000 bytes, as it would refuse if it were in trouble."""
-
-# As a function LIKE takes the character that says that the next one is meant as it is; PyPika's
-# own operator does not know it.
-_LIKE = CustomFunction("LIKE", ["pattern", "text", "escape"])
-_ESCAPE = "\\"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,18 +117,7 @@ def _conditions(wanted: AuditSearch) -> Iterator[tuple[Term, tuple[Value, ...]]]
     if wanted.time_to is not None:
         yield ENTRIES.at <= VALUE, (instant_text(wanted.time_to),)
     if wanted.address_part is not None:
-        yield _holds("client_address"), _part(wanted.address_part)
+        yield holds(ENTRIES.client_address), part(cleaned(wanted.address_part))
     if wanted.text is not None:
-        yield Criterion.any(map(_holds, SEARCHED)), _part(wanted.text) * len(SEARCHED)
-
-
-def _holds(column: str) -> Term:
-    """Whether a text is somewhere in it, without regard to the case of ASCII letters."""
-    like: Term = _LIKE(VALUE, ENTRIES[column], VALUE)
-    return like == VALUE
-
-
-def _part(text: str) -> tuple[Value, ...]:
-    """What `_holds` is to be given to look for *text* as it would be written down."""
-    literal = re.sub(r"[\\%_]", lambda special: _ESCAPE + special[0], cleaned(text))
-    return (f"%{literal}%", _ESCAPE, 1)
+        anywhere = Criterion.any(holds(ENTRIES[column]) for column in SEARCHED)
+        yield anywhere, part(cleaned(wanted.text)) * len(SEARCHED)

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
+from llmlb.addresses import group_of
 from llmlb.errors import StartupError
 from llmlb.store import files
 from llmlb.store.faults import startup_error
@@ -17,6 +18,8 @@ RUST_MIGRATIONS = "_sqlx_migrations"
 """The table by which a database of the Rust llmlb is known."""
 
 _SETTINGS = (
+    # for new files, and those that a VACUUM writes anew; others keep the pages that become free
+    "PRAGMA auto_vacuum = INCREMENTAL",
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",  # what was answered with "created" survives a power cut
     "PRAGMA foreign_keys = ON",
@@ -62,8 +65,14 @@ def connect(database: str, *, uri: bool = False) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
     )
+    connection.create_function("client_group", 1, _group_of, deterministic=True)
     connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
     return connection
+
+
+def _group_of(address: object) -> str | None:
+    """For migrations: SQL cannot tell networks."""
+    return group_of(address) if isinstance(address, str) else None
 
 
 def prepare(connection: sqlite3.Connection, *, file: str, now: datetime) -> None:

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pypika import Query, Table
-
+from llmlb.accounting import Outcome
+from llmlb.addresses import group_of
 from llmlb.store.columns import (
     Value,
     instant_of,
@@ -18,32 +18,8 @@ from llmlb.store.columns import (
     whole_of,
 )
 from llmlb.store.database import Transaction
+from llmlb.store.history_rows import add_row
 from llmlb.store.older import UnreadableRecord, as_object, id_by_content
-from llmlb.store.sql import VALUE, insert, sql
-
-_COLUMNS = (
-    "id",
-    "timestamp",
-    "request_type",
-    "model",
-    "endpoint_id",
-    "endpoint_name",
-    "endpoint_ip",
-    "client_ip",
-    "request_body",
-    "response_body",
-    "duration_ms",
-    "status",
-    "error_message",
-    "completed_at",
-    "input_tokens",
-    "output_tokens",
-    "total_tokens",
-    "api_key_id",
-)
-_HISTORY = Table("request_history")
-_INSERT = sql(insert(_HISTORY, _COLUMNS))
-_FIND = sql(Query.from_(_HISTORY).select(_HISTORY.id).where(_HISTORY.id == VALUE))
 
 _OLDER_WORDS = ("endpoint", "node", "agent", "runtime")
 """What the field names of an endpoint began with, the newest first."""
@@ -81,10 +57,16 @@ def history_row(value: object) -> dict[str, Value]:
 
 def add_history(statements: Transaction, row: Mapping[str, Value]) -> bool:
     """Insert *row*; False if there is one with its id. Raises sqlite3.Error."""
-    if statements.rows(_FIND, row["id"]):
-        return False
-    statements.run(_INSERT, *(row[column] for column in _COLUMNS))
-    return True
+    address = row["client_ip"]
+    outcome = Outcome.SUCCEEDED if row["status"] == "success" else Outcome.FAILED
+    return add_row(
+        statements,
+        {
+            **row,
+            "outcome": outcome.value,
+            "client_group": group_of(address if isinstance(address, str) else None),
+        },
+    )
 
 
 def _first(record: Mapping[str, Any], *endings: str) -> object:

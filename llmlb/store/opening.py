@@ -16,11 +16,14 @@ from llmlb.errors import StoreUnavailable
 from llmlb.store import connection, files
 from llmlb.store.accounts import AccountRepository
 from llmlb.store.audit import AuditRepository
+from llmlb.store.clients import ClientRepository
+from llmlb.store.dashboard_settings import DashboardSettings
 from llmlb.store.database import Database, Held, ThreadRunner
 from llmlb.store.endpoints import EndpointRepository
 from llmlb.store.erasure import secure
 from llmlb.store.faults import startup_error
 from llmlb.store.health import Health
+from llmlb.store.history import HistoryRepository
 from llmlb.store.importing import import_older
 from llmlb.store.key_file import KeyFile
 from llmlb.store.location import IN_MEMORY, expand, locate
@@ -47,6 +50,9 @@ class Store:
         self.statistics = StatisticsRepository(database)
         self.responses = ResponseRepository(database)
         self.audit = AuditRepository(database)
+        self.history = HistoryRepository(database)
+        self.clients = ClientRepository(database)
+        self.dashboard_settings = DashboardSettings(database)
 
     @property
     def health(self) -> Health:

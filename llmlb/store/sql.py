@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from pypika import QmarkParameter, Query, Table
 from pypika.queries import CreateQueryBuilder, QueryBuilder
 
 VALUE = QmarkParameter()
 """Where a value will be bound."""
+
+NUMBER = cast("int", VALUE)
+"""The same in LIMIT and OFFSET, where PyPika declares that it takes nothing else."""
 
 
 def sql(query: QueryBuilder | CreateQueryBuilder) -> str:

@@ -85,6 +85,17 @@ GET    /dashboard/events                            viewer
 GET    /dashboard/audit-logs                        admin
 GET    /dashboard/audit-logs/stats                  admin
 POST   /dashboard/audit-logs/verify                 admin
+GET    /dashboard/request-responses                 admin
+GET    /dashboard/request-responses/<record_id>     admin
+GET    /dashboard/request-responses/export          admin
+GET    /dashboard/clients                           admin
+GET    /dashboard/clients/timeline                  admin
+GET    /dashboard/clients/models                    admin
+GET    /dashboard/clients/heatmap                   admin
+GET    /dashboard/clients/<path:ip>/detail          admin
+GET    /dashboard/clients/<path:ip>/api-keys        admin
+GET    /dashboard/settings/<key>                    admin
+PUT    /dashboard/settings/<key>                    admin
 """
 
 NOT_BUILT = ("/models", "/models/<path:rest>", "/catalog/<path:rest>", "/metrics/cloud")

@@ -71,6 +71,7 @@ def high_water(house: House) -> dict[str, int]:
     actors: dict[str, Any] = {
         "admission": house.admission,
         "audit": house.audit,
+        "history": house.history,
         "journal": house.journal,
         "latency": house.latency,
         "prober": house.prober,

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlb.accounting import NOTHING_COUNTED
 from llmlb.accounts import KeyId, Permission
 from llmlb.audit import GENESIS, Link
 from llmlb.errors import StartupError
 from llmlb.store import connection as opening
 from llmlb.store.connection import connect
 from llmlb.store.database import Transaction
+from llmlb.store.history_search import HistorySearch
 from llmlb.store.migrate import Migration, migrate, released, split
 from llmlb.types import Api, Capability, EndpointId, Model, Status, Whereabouts
 from tests.store.conftest import NOW, OpenStore
@@ -34,7 +34,8 @@ CHECKSUMS = {
     "0010_endpoint_tls": "3dbaee4dcd7406737d54ba5c137056c3607592bbe6e8a1c7de793eb63f7ca365",
     "0011_audit": "dbc4dc010e4499bdc1d8f810953dd22fec057693f893d2da7ee09e3473af50a9",
     "0012_erasures": "8ec23fc1ea1a16667a71945d1ae97c3dc24a27f05492da9d6d2f915fbe20e432",
-    "0015_usage": "9f8d2e4a606264414c34efd3723c2c44fe6091e353e349fb493c7036b22d2ee4",
+    "0013_history": "4de4ee7ab13772e66f42f72ee3c6602ad2917e662d84d407bf469e4213cd9d31",
+    "0014_usage": "9f8d2e4a606264414c34efd3723c2c44fe6091e353e349fb493c7036b22d2ee4",
 }
 """Of the released migrations. A line is only ever added: what is released never changes."""
 
@@ -50,9 +51,9 @@ DATA = {
           VALUES ('gone', 'm', 'embeddings', '2025-01-01', 3, 2, 1, 0, 30, 20, 50, 12.5);
           INSERT INTO model_latencies VALUES ('e1', 'm', 'embeddings', 77.5);""",
     4: """INSERT INTO request_history (id, timestamp, request_type, model, duration_ms, status,
-                                       completed_at)
+                                       completed_at, client_ip, request_body, response_body)
           VALUES ('h1', '2025-01-01T00:00:00.000000Z', 'chat', 'm', 5, 'success',
-                  '2025-01-01T00:00:00.000000Z');""",
+                  '2025-01-01T00:00:00.000000Z', '2001:db8::7', '{"é": 1}', NULL);""",
     5: """INSERT INTO imports VALUES (1, 'nodes.json', 'abc', '2025-01-01T00:00:00.000000Z');
           INSERT INTO import_records VALUES (1, 1, 'e1', 'imported', NULL, NULL);""",
     6: """UPDATE endpoints SET native_apis = '["messages"]' WHERE id = 'e1';""",
@@ -74,7 +75,15 @@ DATA = {
            VALUES (1, '2025-01-01T00:00:00.000000Z', 'endpoint.create', 'user', 1, 'x', 'y');
            UPDATE audit_marks SET sequence = 1, hash = 'y' WHERE name = 'head';""",
     12: """INSERT INTO erasures VALUES ('secrets', '2025-01-01T00:00:00.000000Z');""",
-    15: """INSERT INTO minute_counts VALUES ('2025-01-01T00:00:00.000000Z', 1, 2, 3);
+    13: """INSERT INTO request_history (id, timestamp, request_type, model, duration_ms, outcome,
+                                        client_ip, client_group, completed_at, kept_bytes,
+                                        has_bodies)
+           VALUES ('h2', '2025-01-02T00:00:00.000000Z', 'chat', 'm', 5, 'refused', '::1', '::/64',
+                   '2025-01-02T00:00:00.000000Z', 1000, 1);
+           INSERT INTO request_details VALUES (2, '{}', NULL, NULL);
+           INSERT INTO dashboard_settings VALUES ('ip_alert_threshold', '7',
+                                                  '2025-01-01T00:00:00.000000Z');""",
+    14: """INSERT INTO minute_counts VALUES ('2025-01-01T00:00:00.000000Z', 1, 2, 3);
            INSERT INTO daily_speeds (day, endpoint_id, model)
            VALUES ('2025-01-01', 'gone', 'm');""",
 }
@@ -103,9 +112,12 @@ def bring_to(connection: sqlite3.Connection, migrations: tuple[Migration, ...]) 
     migrate(connection, migrations, file="x.db", now=NOW)
 
 
-def fill(connection: sqlite3.Connection, version: int) -> None:
-    for migration in up_to(version):
-        for statement in split(DATA[migration.version]):
+def grow_to(connection: sqlite3.Connection, version: int) -> None:
+    """The schema of *version*, with the rows that were written under it and those before it."""
+    bring_to(connection, ())
+    for known in range(1, version + 1):
+        bring_to(connection, ALL[:known])
+        for statement in split(DATA[known]):
             connection.execute(statement)
 
 
@@ -124,8 +136,7 @@ async def test_every_older_version_becomes_the_newest_with_its_data(
 ) -> None:
     database.parent.mkdir()
     connection = connect(str(database))
-    bring_to(connection, up_to(version))
-    fill(connection, version)
+    grow_to(connection, version)
     connection.close()
 
     store = await opened()
@@ -138,9 +149,9 @@ async def test_every_older_version_becomes_the_newest_with_its_data(
         totals = await store.statistics.totals()
         assert totals[EndpointId("gone")].total_tokens == 50
         # what was counted before there was a table of requests goes on in it
-        requests = await store.statistics.all_requests()
-        assert requests == (totals[EndpointId("gone")] if version < 15 else NOTHING_COUNTED)
-        assert len(await store.statistics.minutes()) == (version >= 15)
+        everything = await store.statistics.all_requests()
+        assert everything == totals[EndpointId("gone")]
+        assert len(await store.statistics.minutes()) == (version >= 14)
         assert [row.latency_ms for row in await store.statistics.latencies()] == [
             float("inf"),
             77.5,
@@ -164,16 +175,26 @@ async def test_every_older_version_becomes_the_newest_with_its_data(
     trust = (endpoint.tls_verify, endpoint.ca_certificate)
     assert trust == ((False, "PEM") if version >= 10 else (True, None))
     assert await store.audit.place() == (Link(1, "y") if version >= 11 else GENESIS)
-    for table, since in {"request_history": 4, "import_records": 5}.items():
-        if version >= since:
-            count = f"SELECT COUNT(*) FROM {table}"
-            found = await store._database.read(partial(Transaction.rows, statement=count))
-            assert found == [{"COUNT(*)": 1}]
+    if version >= 5:
+        count = "SELECT COUNT(*) FROM import_records"
+        found = await store._database.read(partial(Transaction.rows, statement=count))
+        assert found == [{"COUNT(*)": 1}]
+    if version >= 4:
+        kept = await store.history.find("h1")
+        assert kept is not None
+        assert (kept["model"], kept["outcome"], kept["sequence"]) == ("m", "succeeded", 1)
+        assert (kept["client_ip"], kept["client_group"]) == ("2001:db8::7", "2001:db8::/64")
+        assert (kept["request_body"], kept["response_body"]) == ('{"é": 1}', None)
+        requests = 2 if version >= 13 else 1
+        assert await store.history.size() == (requests, 1009 + 1000 * (requests - 1))
+        assert len((await store.history.search(HistorySearch(model_part="M"), 5)).rows) == requests
+    assert await store.dashboard_settings.get("ip_alert_threshold") == (
+        "7" if version >= 13 else ""
+    )
 
 
 def test_running_twice_changes_nothing(memory: sqlite3.Connection) -> None:
-    bring_to(memory, ALL)
-    fill(memory, VERSIONS[-1])
+    grow_to(memory, len(ALL))
     before = dump(memory)
     migrate(memory, ALL, file="x.db", now=NOW.replace(year=2030))
     assert dump(memory) == before
@@ -203,8 +224,7 @@ def test_a_crash_in_the_middle_of_a_migration_leaves_the_schema_before_it(
     version: int, memory: sqlite3.Connection
 ) -> None:
     *older, whole = up_to(version)
-    bring_to(memory, tuple(older))
-    fill(memory, version - 1)
+    grow_to(memory, version - 1)
     before = dump(memory)
     crashing = Migration(whole.version, whole.name, whole.text + "\nSELECT no_such_function();")
     with pytest.raises(sqlite3.OperationalError):

@@ -151,7 +151,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own, of half a MiB, where this user may have one."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "none", str(disk)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(disk)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("this user may not mount a file system")
     yield disk

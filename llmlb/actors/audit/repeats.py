@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from ipaddress import ip_network
 
+from llmlb.addresses import group_of
 from llmlb.audit import AuditEvent
 
 WINDOW_S = 60.0
@@ -58,7 +58,7 @@ class Repeats:
         return None
 
     def _group_of(self, event: AuditEvent) -> tuple[OrderedDict[_Key, _Group], _Key]:
-        place = _place(event.client_address)
+        place = group_of(event.client_address)
         alike: _Key = (place, event.action, event.api_key_id, event.actor_name, event.path)
         if alike in self._alike:
             return self._alike, alike
@@ -107,13 +107,3 @@ class Repeats:
             "them apart.",
             count=group.repeats,
         )
-
-
-def _place(address: str | None) -> str | None:
-    """The address of IPv4, or the /64 of IPv6 in which one host may have any address."""
-    if address is None or ":" not in address:
-        return address
-    try:
-        return str(ip_network((address, 64), strict=False))
-    except ValueError:
-        return address

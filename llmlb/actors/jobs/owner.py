@@ -27,7 +27,7 @@ from llmlb.actors.jobs.messages import (
     Message,
 )
 from llmlb.actors.jobs.news import of_benchmark, of_download
-from llmlb.actors.mailbox import ActorGone, Mailbox, Reply
+from llmlb.actors.mailbox import ActorGone, Mailbox, MailboxStatistics, Reply
 from llmlb.errors import NotFound, Overloaded, ShuttingDown
 from llmlb.events import Event
 from llmlb.jobs import Benchmark, BenchmarkPlan, Download, JobFailed, JobStatus
@@ -114,6 +114,9 @@ class JobOwner:
     def end_all(self) -> None:
         """Stop whatever runs, and begin nothing new."""
         self._mailbox.tell(EndAll())
+
+    def mailbox_statistics(self) -> MailboxStatistics:
+        return self._mailbox.statistics()
 
     def close(self) -> None:
         self._mailbox.close()

@@ -68,6 +68,20 @@ _ALL_KEYS = _admin_or(_P.API_KEYS_MANAGE, person=True)
 LOGS = _admin_or(_P.LOGS_READ)
 _METRICS = Need(key=_P.METRICS_READ, role=Role.VIEWER, public_if_set=True)
 
+_HISTORY = (
+    "request-responses",
+    "request-responses/<record_id>",
+    "request-responses/export",
+    "clients",
+    "clients/timeline",
+    "clients/models",
+    "clients/heatmap",
+    "clients/<path:ip>/detail",
+    "clients/<path:ip>/api-keys",
+    "settings/<key>",
+)
+"""What tells who asked for what, and from where."""
+
 _MANAGEMENT: Mapping[str, Need] = {
     "POST /auth/login": PUBLIC,
     "POST /auth/register": PUBLIC,
@@ -134,6 +148,8 @@ _MANAGEMENT: Mapping[str, Need] = {
     "GET /dashboard/audit-logs": ADMIN,
     "GET /dashboard/audit-logs/stats": ADMIN,
     "POST /dashboard/audit-logs/verify": ADMIN,
+    **{f"GET /dashboard/{route}": ADMIN for route in _HISTORY},
+    "PUT /dashboard/settings/<key>": ADMIN,
     **{f"{method} {rule}": _anybody_or(_P.REGISTRY_READ) for method in METHODS for rule in RULES},
 }
 """Under `/api`, and under the older `/v0`."""

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from datetime import datetime
+from collections.abc import Callable, Mapping
 
-import trio
 from quart import Blueprint, Response, jsonify, request
 
 from llmlb.audit import ActorType, AuditEntry
-from llmlb.errors import InvalidRequest, StoreUnavailable
+from llmlb.errors import InvalidRequest
 from llmlb.house import House
 from llmlb.http.manage.endpoint_json import JsonObject
-from llmlb.http.manage.query import Page
-from llmlb.store.audit_search import MOST_SEARCHED_CHARS, AuditSearch
-from llmlb.store.columns import instant_of
+from llmlb.http.manage.query import Page, instant_in, reading, text_in
+from llmlb.store.audit_search import AuditSearch
 
 PER_PAGE = 50
 READ_LIMIT_S = 30.0
@@ -31,7 +27,7 @@ def audit_log(house: Callable[[], House]) -> Blueprint:
     async def list_audit_entries() -> Response:
         page = Page.asked(request.args, default_size=PER_PAGE)
         wanted = _wanted(request.args, page)
-        with _bounded(READ_LIMIT_S, "ask for less at once"):
+        with reading("The audit log", READ_LIMIT_S, "ask for less at once"):
             entries, total = await house().store.audit.search(wanted)
         return jsonify(
             items=[entry_json(entry) for entry in entries],
@@ -43,7 +39,7 @@ def audit_log(house: Callable[[], House]) -> Blueprint:
     @routes.get(f"{logs}/stats")
     async def count_audit_entries() -> Response:
         current = house()
-        with _bounded(READ_LIMIT_S, "try again later"):
+        with reading("The audit log", READ_LIMIT_S, "try again later"):
             figures = await current.store.audit.figures(current.world.now())
         return jsonify(
             total_entries=figures.total,
@@ -54,7 +50,7 @@ def audit_log(house: Callable[[], House]) -> Blueprint:
 
     @routes.post(f"{logs}/verify")
     async def verify_audit_log() -> Response:
-        with _bounded(VERIFY_LIMIT_S, "run 'llmlb audit verify' on its machine"):
+        with reading("The audit log", VERIFY_LIMIT_S, "run 'llmlb audit verify' on its machine"):
             found = await house().audit.verify()
         return jsonify(found.as_json())
 
@@ -89,18 +85,6 @@ def entry_json(entry: AuditEntry) -> JsonObject:
     }
 
 
-@contextmanager
-def _bounded(limit_s: float, remedy: str) -> Iterator[None]:
-    """Bound what is asked of the database inside. Raises StoreUnavailable."""
-    try:
-        with trio.fail_after(limit_s):
-            yield
-    except trio.TooSlowError:
-        raise StoreUnavailable(
-            f"The audit log was not read within {limit_s:.0f} s: {remedy}."
-        ) from None
-
-
 def _wanted(query: Mapping[str, str], page: Page) -> AuditSearch:
     """What the query asks for. Raises InvalidRequest."""
     return AuditSearch(
@@ -111,10 +95,10 @@ def _wanted(query: Mapping[str, str], page: Page) -> AuditSearch:
         method=query.get("http_method", "").upper() or None,
         path=query.get("request_path"),
         status=_status(query.get("status_code")),
-        time_from=_instant(query, "time_from"),
-        time_to=_instant(query, "time_to"),
-        address_part=_text(query, "ip"),
-        text=_text(query, "search"),
+        time_from=instant_in(query, "time_from"),
+        time_to=instant_in(query, "time_to"),
+        address_part=text_in(query, "ip"),
+        text=text_in(query, "search"),
     )
 
 
@@ -133,20 +117,3 @@ def _status(said: str | None) -> int | None:
     if len(said) != 3 or not said.isascii() or not said.isdigit():
         raise InvalidRequest("'status_code' must be a number like 404.", param="status_code")
     return int(said)
-
-
-def _instant(query: Mapping[str, str], name: str) -> datetime | None:
-    said = query.get(name)
-    at = instant_of(said)
-    if said is not None and at is None:
-        raise InvalidRequest(f"'{name}' must be an instant like 2026-03-01T12:00:00Z.", param=name)
-    return at
-
-
-def _text(query: Mapping[str, str], name: str) -> str | None:
-    said = query.get(name) or None
-    if said is not None and len(said) > MOST_SEARCHED_CHARS:
-        raise InvalidRequest(
-            f"'{name}' must have {MOST_SEARCHED_CHARS} characters at most.", param=name
-        )
-    return said

@@ -1,13 +1,19 @@
-"""What the query of a management request says: numbers, flags, and which page of a list."""
+"""What the query of a management request says, and how long its answer may be looked for."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeVar
 
-from llmlb.errors import InvalidRequest
+import trio
+
+from llmlb.errors import InvalidRequest, StoreUnavailable
+from llmlb.store.columns import instant_of
+from llmlb.store.text_search import MOST_SEARCHED_CHARS
 
 T = TypeVar("T")
 
@@ -57,13 +63,42 @@ def flag(query: Mapping[str, str], name: str) -> bool:
     return _FLAGS[said]
 
 
-def whole(query: Mapping[str, str], name: str, *, default: int, most: int) -> int:
-    """The number that *name* is, from 1 to *most*. Raises InvalidRequest."""
+def instant_in(query: Mapping[str, str], name: str) -> datetime | None:
+    """The instant that *name* says, if it is said. Raises InvalidRequest."""
+    said = query.get(name)
+    at = instant_of(said)
+    if said is not None and at is None:
+        raise InvalidRequest(f"'{name}' must be an instant like 2026-03-01T12:00:00Z.", param=name)
+    return at
+
+
+def text_in(query: Mapping[str, str], name: str) -> str | None:
+    """What *name* says that is to be looked for; None if it is nothing. Raises InvalidRequest."""
+    said = query.get(name) or None
+    if said is not None and len(said) > MOST_SEARCHED_CHARS:
+        raise InvalidRequest(
+            f"'{name}' must have {MOST_SEARCHED_CHARS} characters at most.", param=name
+        )
+    return said
+
+
+@contextmanager
+def reading(what: str, limit_s: float, remedy: str) -> Iterator[None]:
+    """Bound what is asked of the database inside. Raises StoreUnavailable."""
+    try:
+        with trio.fail_after(limit_s):
+            yield
+    except trio.TooSlowError:
+        raise StoreUnavailable(f"{what} was not read within {limit_s:.0f} s: {remedy}.") from None
+
+
+def whole(query: Mapping[str, str], name: str, *, default: int, most: int, least: int = 1) -> int:
+    """The number that *name* is, from *least* to *most*. Raises InvalidRequest."""
     said = query.get(name)
     if said is None:
         return default
     # not int() alone: it takes "1_0" and " 1", and is slow for a million digits
-    number = int(said) if re.fullmatch("[0-9]{1,9}", said) else 0
-    if not 1 <= number <= most:
-        raise InvalidRequest(f"'{name}' must be a whole number from 1 to {most}.", param=name)
+    number = int(said) if re.fullmatch("[0-9]{1,9}", said) else -1
+    if not least <= number <= most:
+        raise InvalidRequest(f"'{name}' must be a whole number from {least} to {most}.", param=name)
     return number

@@ -9,6 +9,9 @@ from quart import Blueprint, Response, jsonify
 from llmlb.errors import NotFound
 from llmlb.explaining import explanation
 from llmlb.house import House
+from llmlb.http.manage.history import READ_LIMIT_S, REMEDY, WHAT
+from llmlb.http.manage.history_json import explanation_json
+from llmlb.http.manage.query import reading
 
 
 def decisions(house: Callable[[], House]) -> Blueprint:
@@ -17,11 +20,16 @@ def decisions(house: Callable[[], House]) -> Blueprint:
 
     @routes.get("/requests/<request_id>/decision")
     async def show_decision(request_id: str) -> Response:
-        record = house().recent.find(request_id)
-        if record is None:
+        current = house()
+        record = current.recent.find(request_id)
+        if record is not None:
+            return jsonify(explanation(record))
+        with reading(WHAT, READ_LIMIT_S, REMEDY):
+            row = await current.store.history.of_request(request_id)
+        if row is None:
             raise NotFound(
                 "No request of this id is remembered: it is the x-request-id of its answer."
             )
-        return jsonify(explanation(record))
+        return jsonify(explanation_json(row))
 
     return routes

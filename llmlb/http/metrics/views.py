@@ -191,11 +191,17 @@ class HouseViews(Collector):
         yield _gauge(
             "llmlb_journal_backlog", "Rows of statistics to be written.", house.journal.backlog
         )
+        history = house.history.statistics()
+        yield _gauge("llmlb_history_backlog", "Requests to be written.", history.waiting)
+        yield _counter("llmlb_history_written", "Requests that were written.", history.written)
+        yield _counter(
+            "llmlb_history_dropped",
+            "Requests that could not be written in time, and are lost.",
+            history.dropped,
+        )
         yield _gauge("llmlb_audit_backlog", "Audit events to be written.", house.audit.backlog)
         yield _gauge("llmlb_feed_subscribers", "Clients that follow the events.", feed.subscribers)
-        events = CounterMetricFamily("llmlb_feed_events", "Events since the start.")
-        events.add_metric((), feed.events)
-        yield events
+        yield _counter("llmlb_feed_events", "Events since the start.", feed.events)
         yield _gauge(
             "llmlb_body_memory_bytes", "Of requests' bodies in memory.", self._bodies.held_bytes
         )
@@ -227,6 +233,8 @@ def mailboxes_of(house: House) -> dict[str, MailboxStatistics]:
         "admission": house.admission.statistics().mailbox,
         "audit": house.audit.mailbox_statistics(),
         "feed": house.feed.statistics().mailbox,
+        "history": house.history.mailbox_statistics(),
+        "jobs": house.jobs.mailbox_statistics(),
         "journal": house.journal.mailbox_statistics(),
         "keyring": house.keyring.mailbox_statistics(),
         "latency": house.latency.mailbox_statistics(),
@@ -234,6 +242,12 @@ def mailboxes_of(house: House) -> dict[str, MailboxStatistics]:
         "registry": house.registry.mailbox_statistics(),
         "responses": house.responses.mailbox_statistics(),
     }
+
+
+def _counter(name: str, says: str, value: float) -> CounterMetricFamily:
+    counter = CounterMetricFamily(name, says)
+    counter.add_metric((), value)
+    return counter
 
 
 def _gauge(name: str, says: str, value: float) -> GaugeMetricFamily:

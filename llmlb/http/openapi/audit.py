@@ -11,7 +11,7 @@ from llmlb.http.manage.query import LAST_PAGE, MOST_PER_PAGE
 from llmlb.http.openapi.management import number, operator
 from llmlb.http.openapi.route import Answer, JsonSchema, Parameter, Route, json_content
 from llmlb.http.openapi.shown import Shown
-from llmlb.store.audit_search import MOST_SEARCHED_CHARS
+from llmlb.store.text_search import MOST_SEARCHED_CHARS
 
 
 class AuditEntryShown(Shown):

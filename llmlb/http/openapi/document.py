@@ -14,8 +14,10 @@ import llmlb
 from llmlb.forms import Form
 from llmlb.http.openapi.accounts import ACCOUNTS
 from llmlb.http.openapi.audit import AUDIT
+from llmlb.http.openapi.clients import CLIENTS
 from llmlb.http.openapi.events import EVENTS
 from llmlb.http.openapi.headers import HEADERS
+from llmlb.http.openapi.history import HISTORY
 from llmlb.http.openapi.inference import CHOSEN, INFERENCE, MODELS
 from llmlb.http.openapi.jobs import JOBS
 from llmlb.http.openapi.kept import KEPT
@@ -42,6 +44,8 @@ ROUTES: tuple[Route, ...] = (
     *STATISTICS,
     *AUDIT,
     *LOGS,
+    *HISTORY,
+    *CLIENTS,
     *PROCESS,
 )
 

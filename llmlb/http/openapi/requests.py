@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal
 
 from llmlb.accounting import Outcome
-from llmlb.errors import NotFound
+from llmlb.errors import NotFound, StoreUnavailable
 from llmlb.http.openapi.management import operator
 from llmlb.http.openapi.route import Answer, Parameter, Route, json_content
 from llmlb.http.openapi.shown import Shown
@@ -122,7 +122,8 @@ REQUESTS: tuple[Route, ...] = (
         "explain_request",
         "Why a request went to that endpoint, and what took its time",
         Answer(200, "What admission saw and decided.", (json_content(ExplanationShown),)),
-        says="The newest 1,000 requests are remembered. `llmlb explain` shows it in a terminal.",
+        says="The newest 1,000 requests are in memory, older ones in the history, as long as that "
+        "keeps them. `llmlb explain` shows it in a terminal.",
         parameters=(
             Parameter(
                 "request_id",
@@ -131,6 +132,6 @@ REQUESTS: tuple[Route, ...] = (
                 "path",
             ),
         ),
-        errors=(NotFound,),
+        errors=(NotFound, StoreUnavailable),
     ),
 )

@@ -1,0 +1,71 @@
+"""What of the bodies of an exchange goes into the history, where an operator wants that."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from llmlb.http.downstream import Headers
+from llmlb.http.intake.form import Form
+from llmlb.http.without_media import without_media
+
+LOOKED_AT_BYTES = 256 * 1024
+"""Of a body: what comes after it is not kept, however much of that is media."""
+
+_MARGIN = 4
+"""So many times what is kept is looked at first; it is enough where there is little media."""
+
+_TEXTS = ("application/json", "text/", "application/x-ndjson")
+
+
+def kept_request(body: bytes | Form | None, most_bytes: int) -> str | None:
+    """What is kept of the body of a request; None if it has not come."""
+    if body is None:
+        return None
+    if isinstance(body, Form):
+        return _kept_text(_fields_of(body).encode(), most_bytes)
+    return _kept_text(body[:LOOKED_AT_BYTES], most_bytes, len(body))
+
+
+def kept_response(first: bytes, sent_bytes: int, headers: Headers, most_bytes: int) -> str | None:
+    """What is kept of an answer of which *first* is the beginning; None if nothing was sent."""
+    if not sent_bytes:
+        return None
+    said: Mapping[str, str] = dict(headers)
+    content_type = said.get("content-type", "").partition(";")[0].strip().lower()
+    if said.get("content-encoding", "identity") != "identity" or not content_type.startswith(
+        _TEXTS
+    ):
+        return f"[{content_type or 'unknown type'}, {sent_bytes} bytes]"
+    return _kept_text(first, most_bytes, sent_bytes)
+
+
+def _kept_text(first: bytes, most_bytes: int, size_bytes: int | None = None) -> str:
+    """The beginning of a text without its media; *first* is as much of it as is looked at."""
+    size_bytes = len(first) if size_bytes is None else size_bytes
+    if b"\0" in first:
+        return f"[no text, {size_bytes} bytes]"
+    some = first[: _MARGIN * most_bytes]
+    kept = _without_media(some, whole=len(some) == size_bytes)
+    if len(kept) < most_bytes and len(some) < len(first):
+        some = first
+        kept = _without_media(some, whole=len(some) == size_bytes)
+    if len(kept) <= most_bytes and len(some) == size_bytes:
+        return kept.decode()
+    return f"{kept[:most_bytes].decode(errors='ignore')} [cut; {size_bytes} bytes in all]"
+
+
+def _without_media(data: bytes, *, whole: bool) -> bytes:
+    text = data.decode("utf-8", "replace")
+    return without_media(text, whole=whole).encode("utf-8", "replace")
+
+
+def _fields_of(form: Form) -> str:
+    """A form as JSON: its short fields with their values, of all else the size alone."""
+    fields = [
+        {"name": part.name, "bytes": part.end - part.start, "content_type": part.content_type}
+        if part.value is None or part.filename is not None
+        else {"name": part.name, "value": part.value.decode("utf-8", "replace")}
+        for part in form.parts
+    ]
+    return json.dumps({"form": fields}, ensure_ascii=False)
