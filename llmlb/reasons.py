@@ -13,6 +13,7 @@ _REFUSED = {
     "none_capable": "Every endpoint that could serve it is down, or has failed it already.",
     "rate_limited": "Every endpoint of the model has asked to be given nothing for a while.",
     "closed": "The balancer was shutting down.",
+    "client_left": "The client left before an endpoint came free.",
 }
 
 

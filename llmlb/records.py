@@ -75,7 +75,7 @@ class Decision:
     waited_ms: float
     answer: str
     """`granted`, or why not: `timeout`, `line_full`, `model_unknown`, `none_capable`,
-    `rate_limited`, `closed`."""
+    `rate_limited`, `closed`, `client_left`."""
     endpoint_id: EndpointId | None
     """Whom it was given to."""
     view: View

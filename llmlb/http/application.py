@@ -1,4 +1,4 @@
-"""The ASGI application: which routes there are, what it is built of, how it lives."""
+"""The ASGI application: what it is built of, and how it lives."""
 
 from __future__ import annotations
 
@@ -32,33 +32,9 @@ from llmlb.http.hooks import install_hooks
 from llmlb.http.intake.reception import Reception
 from llmlb.http.intake.spool import Spool
 from llmlb.http.logs import Logs
-from llmlb.http.manage.audit import audit_log
-from llmlb.http.manage.auth import authentication
-from llmlb.http.manage.benchmarks import benchmarks
-from llmlb.http.manage.chat import chosen_endpoint
-from llmlb.http.manage.clients import clients
-from llmlb.http.manage.dashboard import dashboard
-from llmlb.http.manage.dashboard_settings import dashboard_settings
-from llmlb.http.manage.dashboard_socket import dashboard_socket
-from llmlb.http.manage.endpoint_logs import endpoint_logs
-from llmlb.http.manage.endpoint_statistics import endpoint_statistics
-from llmlb.http.manage.endpoints import management
-from llmlb.http.manage.event_json import EventIds
-from llmlb.http.manage.events import event_stream
-from llmlb.http.manage.history import request_history
-from llmlb.http.manage.keys import keys
-from llmlb.http.manage.later import not_built_yet
-from llmlb.http.manage.logs import logs_routes
-from llmlb.http.manage.models import endpoint_models
-from llmlb.http.manage.requests import decisions
-from llmlb.http.manage.setup import setup
-from llmlb.http.manage.usage import usage
-from llmlb.http.manage.users import people
-from llmlb.http.metrics.page import Metrics, metrics_page
-from llmlb.http.openai.routes import inference
-from llmlb.http.openapi.document import described
+from llmlb.http.metrics.page import Metrics
 from llmlb.http.response_policy import ResponsePolicy
-from llmlb.http.status import status
+from llmlb.http.routes import register_routes
 from llmlb.http.tracing.exporting import tracing_by
 from llmlb.http.upstream.client import UpstreamClient
 from llmlb.http.upstream.guarded import GuardedNetwork
@@ -314,50 +290,7 @@ def create_app(
         lambda: app.response_policy,
         audit=app.tell_audit,
     )
-    app.register_blueprint(status(lambda: app.house))
-    app.register_blueprint(described())
-    app.register_blueprint(metrics_page(lambda: app.metrics))
-    app.register_blueprint(setup(lambda: app.house, lambda: app.doors))
-    app.register_blueprint(inference(lambda: app.exchange, lambda: app.house))
-    app.register_blueprint(dashboard_socket(lambda: app.house, lambda: app.doors.gate))
-    ids = EventIds(app.instance_id)
-    for prefix in ("/api", "/v0"):
-        routes = management(lambda: app.house, lambda: app.surveyor, lambda: app.listener)
-        app.register_blueprint(routes, url_prefix=prefix, name=f"management_{prefix[1:]}")
-        for named, routes in (
-            ("auth", authentication(lambda: app.house, lambda: app.doors)),
-            ("people", people(lambda: app.house, lambda: app.doors)),
-            ("keys", keys(lambda: app.house)),
-            (
-                "logs",
-                logs_routes(lambda: app.logs, lambda: app.doors.gate, lambda: app.response_policy),
-            ),
-            (
-                "endpoint_logs",
-                endpoint_logs(lambda: app.house, lambda: app.exchange.client, app.logs.redactor),
-            ),
-            ("models", endpoint_models(lambda: app.exchange)),
-            ("benchmarks", benchmarks(lambda: app.exchange)),
-            ("statistics", endpoint_statistics(lambda: app.house)),
-            ("dashboard", dashboard(lambda: app.house)),
-            ("usage", usage(lambda: app.house)),
-            ("history", request_history(lambda: app.house, lambda: app.response_policy)),
-            ("clients", clients(lambda: app.house)),
-            ("settings", dashboard_settings(lambda: app.house)),
-        ):
-            name = f"management_{prefix[1:]}_{named}"
-            app.register_blueprint(routes, url_prefix=prefix, name=name)
-        chat = chosen_endpoint(lambda: app.exchange)
-        app.register_blueprint(chat, url_prefix=prefix, name=f"management_{prefix[1:]}_chat")
-        events = event_stream(
-            lambda: app.house, lambda: app.doors.gate, ids, lambda: app.response_policy
-        )
-        app.register_blueprint(events, url_prefix=prefix, name=f"management_{prefix[1:]}_events")
-        audit = audit_log(lambda: app.house)
-        app.register_blueprint(audit, url_prefix=prefix, name=f"management_{prefix[1:]}_audit")
-        reasons = decisions(lambda: app.house)
-        app.register_blueprint(reasons, url_prefix=prefix, name=f"management_{prefix[1:]}_requests")
-        app.register_blueprint(not_built_yet(), url_prefix=prefix, name=f"later_{prefix[1:]}")
+    register_routes(app)
     refuse_undeclared(app.url_map)
     return app
 

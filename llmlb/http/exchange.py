@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import structlog
 import trio
 from structlog.contextvars import bound_contextvars
 
-from llmlb.accounting import Lease
-from llmlb.actors.admission import ModelUnknown, NoneCapable, RateLimited, Ready
 from llmlb.actors.mailbox import ActorGone
 from llmlb.errors import (
     InternalError,
     LbError,
-    ModelNotFound,
     NotFound,
-    ResponseStateUnavailable,
 )
 from llmlb.house import House
 from llmlb.http.access.gate import Gate, Knock
@@ -25,7 +21,7 @@ from llmlb.http.access.limits import Limits
 from llmlb.http.access.models import may_use, refuse_model, refuse_second_model
 from llmlb.http.access.needs import CHOSEN, INFERENCE, Need
 from llmlb.http.account import Account
-from llmlb.http.attempts import Attempts, look_into
+from llmlb.http.attempts import Attempts
 from llmlb.http.counted import Counted
 from llmlb.http.cutoff import CutOff
 from llmlb.http.dialect import Dialect
@@ -42,12 +38,11 @@ from llmlb.http.reading import dialect_of, read_request
 from llmlb.http.stored import relay_stored
 from llmlb.http.tracing.trace import UNTRACED, Tracing
 from llmlb.http.trail import Trail
-from llmlb.http.turned_away import shutting_down, turned_away
+from llmlb.http.trying import Trying
+from llmlb.http.turned_away import shutting_down
 from llmlb.http.upstream.client import UpstreamClient
-from llmlb.http.upstream.faults import UpstreamFault
 from llmlb.http.vision.gate import ImageGate
-from llmlb.http.ways import Way, may_turn_elsewhere, ways_for
-from llmlb.routing import admission_control
+from llmlb.http.ways import Way, ways_for
 from llmlb.types import Api, Capability, EndpointId
 
 log = structlog.get_logger()
@@ -76,11 +71,12 @@ class Exchange:
     cut_off: CutOff = field(default_factory=CutOff)
     """Ends what outlasts the drain: with an error event where content has been sent."""
     tracing: Tracing = UNTRACED
-    _attempts: Attempts = field(init=False)
+    _trying: Trying = field(init=False)
     _limits: Limits = field(init=False)
 
     def __post_init__(self) -> None:
-        self._attempts = Attempts(self.house, self.client, self.cut_off)
+        attempts = Attempts(self.house, self.client, self.cut_off)
+        self._trying = Trying(self.house, attempts, self.cut_off)
         self._limits = Limits(self.house.world.clock)
 
     async def serve(
@@ -209,14 +205,14 @@ class Exchange:
         """See to the images of *request*, if it may hold any, and then to its answer."""
         api = request.api
         if api not in _WITH_IMAGES or not isinstance(inbound.body, bytes):
-            await self._take(self._ways(request, trail), request, inbound, downstream, trail)
+            await self._trying.take(self._ways(request, trail), request, inbound, downstream, trail)
             return
         images = await self.images.look(inbound.body)
         ways = self._ways(request, trail, _EYES if images else frozenset())
         async with self.images.settled(inbound.body, images) as body:
             if body is not inbound.body:
                 request = read_request(api, inbound.path, body)
-            await self._take(ways, request, inbound, downstream, trail)
+            await self._trying.take(ways, request, inbound, downstream, trail)
 
     def _keeper_of(self, request: InferenceRequest, owner: str | None) -> EndpointId | None:
         """The endpoint that keeps what *request* goes on from. Raises what `endpoint_for` does."""
@@ -244,94 +240,3 @@ class Exchange:
         ]
         names = (request.model,) if trail.only else (request.model, *fallbacks)
         return ways_for(request, names, catalog, needs=request.needs | images, only=trail.only)
-
-    async def _take(
-        self,
-        ways: Sequence[Way],
-        request: InferenceRequest,
-        inbound: Inbound,
-        downstream: Downstream,
-        trail: Trail,
-    ) -> None:
-        """Go the first way at whose end is an answer."""
-        first: LbError | None = None
-        for way in ways:
-            trail.turn_to(way)
-            try:
-                await self._try_endpoints(request, inbound, downstream, trail)
-            except LbError as error:
-                first = first or error
-                if trail.committed or trail.hopeless or not may_turn_elsewhere(error):
-                    raise
-            else:
-                return
-        if first is not None:
-            raise first
-
-    async def _try_endpoints(
-        self, request: InferenceRequest, inbound: Inbound, downstream: Downstream, trail: Trail
-    ) -> None:
-        """Give one endpoint after the other its chance, until one has answered."""
-        while True:
-            with await self._admitted(request, trail) as lease:
-                trail.begin_trying(self.house.settings.retry_timeout_s)
-                try:
-                    await self._attempts.run(lease, request, inbound, downstream, trail)
-                except UpstreamFault as fault:
-                    look_into(self.house, lease.endpoint, fault)
-                    if trail.committed:
-                        return
-                    trail.failed(lease, fault)
-                    if trail.hopeless or trail.only is not None or trail.too_late:
-                        raise trail.error() from None
-                except LbError:
-                    if trail.committed:
-                        return
-                    raise
-                else:
-                    return
-
-    async def _admitted(self, request: InferenceRequest, trail: Trail) -> Lease:
-        """A lease for *request*, after as long in line as the settings allow."""
-        settings, asked_at_s = self.house.settings, trio.current_time()
-        limit_s = min(max(0.0, settings.queue_timeout_s - trail.waited_s), trail.left_s)
-        with self.cut_off.scope() as waiting:
-            result = await self.house.admission.wait_for_ready_with_timeout(
-                trail.model,
-                request.api,
-                settings.queue_max,
-                limit_s,
-                excluding=trail.excluded,
-                tried=trail.tried,
-                only=trail.only,
-                decide=admission_control,
-                arrival=trail.arrival,
-            )
-        if waiting.cancelled_caught:
-            raise shutting_down()
-        # No await from here to the caller's `with`: a lease is held the moment it is given.
-        if isinstance(result, Ready):
-            trail.granted(result)
-            return result.lease
-        trail.turned_away(
-            result,
-            self.house.admission.view(
-                trail.model,
-                request.api,
-                excluding=trail.excluded,
-                tried=trail.tried,
-                only=trail.only,
-            ),
-            waited_s=trio.current_time() - asked_at_s,
-        )
-        limited = isinstance(result, RateLimited) and trail.only_limited
-        if trail.faults and not limited:  # if limited, one that was not tried may be free first
-            raise trail.error()
-        if trail.continues and isinstance(result, NoneCapable):
-            raise ResponseStateUnavailable(
-                "The endpoint that keeps this conversation is not serving at the moment.",
-                retry_after_s=result.retry_after_s,
-            )
-        if trail.only is not None and isinstance(result, ModelUnknown):
-            raise ModelNotFound(trail.model, of_one=True)
-        raise turned_away(result, trail.model, waited_s=trail.waited_s)

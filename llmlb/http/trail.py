@@ -116,10 +116,14 @@ class Trail:
         self.waited_s += ready.waited_s
         self._decided("granted", ready.view, ready.waited_s, ready.lease, ready.on_arrival)
 
-    def turned_away(self, refusal: Refusal, view: View, *, waited_s: float) -> None:
-        """Admission has given it none; *view* is what there was to choose from."""
+    def turned_away(self, refusal: Refusal | None, view: View, *, waited_s: float) -> None:
+        """Admission has given it none; *view* is what there was to choose from.
+
+        Without a *refusal* the client has left the line.
+        """
         self.waited_s += waited_s
-        self._decided(_ANSWERS[type(refusal)], view, waited_s)
+        answer = "client_left" if refusal is None else _ANSWERS[type(refusal)]
+        self._decided(answer, view, waited_s)
 
     def _decided(
         self,

@@ -239,6 +239,25 @@ async def test_a_client_that_leaves(scene: Scene, when: str) -> None:
     assert kept.attempts[0].outcome is Outcome.CANCELLED
 
 
+async def test_a_client_that_leaves_the_line_has_waited_all_the_same(scene: Scene) -> None:
+    await scene.endpoint("a")
+    scene.on("a", hangs)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(scene.ask)
+        await scene.settle()
+        with trio.move_on_after(5):
+            await scene.ask(request_id="second")
+        nursery.cancel_scope.cancel()
+
+    kept = record(scene, "second")
+    assert (kept.outcome, kept.status) == (Outcome.CANCELLED, CLIENT_LEFT)
+    assert kept.waited_ms == pytest.approx(5000)
+    [decision] = kept.decisions
+    assert decision.answer == "client_left"
+    assert decision.waited_ms == pytest.approx(5000)
+    assert [c.excluded for c in decision.view.candidates] == [Exclusion.FULL]
+
+
 async def test_a_client_that_stops_reading_has_had_what_it_has_had(scene: Scene) -> None:
     await scene.endpoint("a")
     scene.on("a", sse_answer(says("A"), says("B"), finish()))

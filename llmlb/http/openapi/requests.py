@@ -51,6 +51,7 @@ class DecisionShown(ViewShown):
         "none_capable",
         "rate_limited",
         "closed",
+        "client_left",
     ]
     endpoint_id: str | None
     """Whom it was given to."""
