@@ -12,7 +12,7 @@ from llmlb.actors.admission import AdmissionStatistics
 from llmlb.catalog import Catalog
 from llmlb.events import Event, LoadChanged, RequestFinished, StatisticsTick, TpsUpdated
 from llmlb.records import RequestRecord
-from llmlb.types import EndpointId, Status
+from llmlb.types import Status
 
 MOST_NAMED = 100
 """Of the endpoints where requests run, and of the models that are waited for."""
@@ -64,7 +64,8 @@ class HouseGauges:
     """How things are in a house, read from what its actors publish."""
 
     admission: Callable[[], AdmissionStatistics]
-    counted: Mapping[EndpointId, Totals]
+    requests: Callable[[], Totals]
+    """All that clients have asked for."""
     catalog: Callable[[], Catalog]
 
     def load(self) -> LoadChanged:
@@ -78,11 +79,12 @@ class HouseGauges:
 
     def totals(self) -> StatisticsTick:
         now, endpoints = self.admission(), self.catalog().endpoints.values()
-        counted = sum(self.counted.values(), Totals())
+        counted = self.requests()
         return StatisticsTick(
             total_requests=counted.total_requests,
             successful_requests=counted.successful_requests,
             failed_requests=counted.failed_requests,
+            refused_requests=counted.refused_requests,
             cancelled_requests=counted.cancelled_requests,
             input_tokens=counted.input_tokens,
             output_tokens=counted.output_tokens,

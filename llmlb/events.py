@@ -209,11 +209,13 @@ class LoadChanged:
 
 @dataclass(frozen=True, slots=True)
 class StatisticsTick:
-    """The totals of all endpoints since the first day, by attempts, and what goes on now."""
+    """All that clients have asked for since the first day, and what goes on now."""
 
     total_requests: int
     successful_requests: int
     failed_requests: int
+    """The refused ones are among them."""
+    refused_requests: int
     cancelled_requests: int
     input_tokens: int
     output_tokens: int

@@ -106,7 +106,9 @@ class House(Wiring):
             new_id=world.new_id,
         )
         gauges = HouseGauges(
-            self.admission.statistics, self.journal.totals, lambda: self.registry.catalog
+            self.admission.statistics,
+            lambda: self.journal.requests,
+            lambda: self.registry.catalog,
         )
         self.feed = EventFeed(self.registry.catalog.endpoints, now=world.now, gauges=gauges)
         self._fallbacks = dict(settings.model_fallbacks)

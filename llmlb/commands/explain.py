@@ -15,6 +15,9 @@ from llmlb.commands.asking import get_json
 
 JsonObject = dict[str, Any]
 
+SHORTEST_WAIT_MS = 1.0
+"""What is shorter is the time that it takes to be answered."""
+
 
 @click.command()
 @click.argument("request_id")
@@ -43,7 +46,8 @@ def show(told: JsonObject, console: Console) -> None:
         console.print()
         given_to = _name(decision, decision["endpoint_id"])
         said = decision["answer"] if given_to is None else f"given to '{given_to}'"
-        waited = f" after {_time(decision['waited_ms'])} in line" if decision["waited_ms"] else ""
+        waited_ms = decision["waited_ms"]
+        waited = f" after {_time(waited_ms)} in line" if waited_ms >= SHORTEST_WAIT_MS else ""
         _say(console, f"{number}. At {_time(decision['at_ms'])}: {said}{waited}", "bold")
         _say(console, decision["why"])
         if "on_arrival" in decision:
@@ -63,7 +67,7 @@ def _end(told: JsonObject) -> str:
         "cancelled": "The client left",
     }[told["outcome"]]
     parts = [f"{what} after {_time(told['duration_ms'])}, status {told['status']}"]
-    if told["waited_ms"]:
+    if told["waited_ms"] >= SHORTEST_WAIT_MS:
         parts.append(f"{_time(told['waited_ms'])} of it in line")
     if told["time_to_first_token_ms"] is not None:
         parts.append(f"first token {_time(told['time_to_first_token_ms'])} after it was asked")
@@ -117,4 +121,4 @@ def _time(duration_ms: float) -> str:
 
 def _say(console: Console, sentence: str, style: str = "") -> None:
     # Text: names are no markup of rich's, whatever brackets they hold
-    console.print(Text(sentence, style=style))
+    console.print(Text(sentence, style=style), soft_wrap=True)

@@ -121,8 +121,7 @@ class Trying:
         """What admission answers; Closed as well if the balancer stops meanwhile."""
         settings = self.house.settings
         limit_s = min(max(0.0, settings.queue_timeout_s - trail.waited_s), trail.left_s)
-        result: WaitResult = Closed()
-        with self.cut_off.scope():
+        with self.cut_off.scope() as waiting:
             result = await self.house.admission.wait_for_ready_with_timeout(
                 trail.model,
                 request.api,
@@ -134,4 +133,4 @@ class Trying:
                 decide=admission_control,
                 arrival=trail.arrival,
             )
-        return result
+        return Closed() if waiting.cancelled_caught else result

@@ -145,20 +145,25 @@ def row_of(record: RequestRecord) -> dict[str, Value]:
         "error_code": record.error_code,
         "error_message": record.error_message,
         "attempts": len(record.attempts),
-        "waited_ms": record.waited_ms,
-        "duration_ms": record.duration_ms,
-        "time_to_first_token_ms": record.time_to_first_token_ms,
+        "waited_ms": _rounded(record.waited_ms),
+        "duration_ms": _rounded(record.duration_ms),
+        "time_to_first_token_ms": _rounded(record.time_to_first_token_ms),
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
         "total_tokens": None if usage == NOTHING_TOLD else usage.total,
         "tokens_estimated": usage.estimated,
-        "tokens_per_s": record.tokens_per_s,
+        "tokens_per_s": _rounded(record.tokens_per_s),
         "request_bytes": record.request_bytes,
         "response_bytes": record.response_bytes,
         "decision": decision_json(record),
         "request_body": None if bodies is None else bodies.request,
         "response_body": None if bodies is None else bodies.response,
     }
+
+
+def _rounded(number: float | None) -> float | None:
+    """What is finer is noise, and costs room in the database and in every export."""
+    return None if number is None else round(number, 3)
 
 
 def decision_json(record: RequestRecord) -> str:
