@@ -509,7 +509,7 @@ class Meters:
         return LoadChanged({A_ID: self.running} if self.running else {}, {}, self.running, 0)
 
     def totals(self) -> StatisticsTick:
-        return StatisticsTick(*range(11))
+        return StatisticsTick(*range(12))
 
 
 @pytest.fixture
@@ -572,7 +572,7 @@ async def test_totals_come_every_few_seconds_and_are_no_place_to_go_on_from(
         times = []
         for _ in range(3):
             (tick,) = (await following.next()).events
-            assert (tick.seq, tick.event) == (1, StatisticsTick(*range(11)))
+            assert (tick.seq, tick.event) == (1, StatisticsTick(*range(12)))
             times.append(trio.current_time())
         assert times == [0.25, 5.25, 10.25]
         assert metered.statistics().events == 1

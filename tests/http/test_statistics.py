@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -12,8 +13,10 @@ from urllib.parse import urlencode
 
 import pytest
 import trio
+from prometheus_client.parser import text_string_to_metric_families
 from pydantic import TypeAdapter
 
+from llmlb.activity import HouseGauges
 from llmlb.http.application import create_app
 from llmlb.http.manage.usage import GROUPS
 from llmlb.http.openapi import statistics as described
@@ -33,6 +36,7 @@ from llmlb.http.openapi.statistics_shown import (
     UsageMonthShown,
 )
 from llmlb.settings import Settings
+from llmlb.store.history_search import HistorySearch
 from llmlb.store.speeds import RELATIVE_ERROR
 from llmlb.world import World
 from tests.fakes.accounts import bearer, key, moved_in, user
@@ -236,6 +240,34 @@ async def _without_models(shown: Dashboard, one: str) -> Json:
     return endpoint
 
 
+async def agree_with_history_events_and_metrics(shown: Dashboard, told: Json) -> None:
+    """The history, the ticks of the event stream and /metrics show the same as the statistics."""
+    house = shown.served.app.house
+    await house.history.flush()
+    found = (await house.store.history.search(HistorySearch(), 100)).rows
+    by_outcome = Counter(row["outcome"] for row in found)
+    assert len(found) == told["total"]
+    assert by_outcome["succeeded"] == told["successful_requests"]
+    assert by_outcome["refused"] == told["refused_requests"]
+    assert by_outcome["cancelled"] == told["cancelled_requests"]
+    assert by_outcome["failed"] == told["failed_requests"] - told["refused_requests"]
+    assert sum(row["total_tokens"] or 0 for row in found) == told["total_tokens"]
+
+    tick = HouseGauges(
+        house.admission.statistics, lambda: house.journal.requests, lambda: house.registry.catalog
+    ).totals()
+    assert (tick.total_requests, tick.total_tokens) == (told["total"], told["total_tokens"])
+    assert (tick.failed_requests, tick.refused_requests) == (5, 4)
+
+    page = (await shown.served("GET", "/metrics", headers=bearer("op"))).body.decode()
+    counted = Counter[str]()
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            if sample.name == "llmlb_requests_total":
+                counted[sample.labels["outcome"]] += int(sample.value)
+    assert counted == by_outcome
+
+
 async def test_one_source_for_each_number_after_anything(tmp_path: Path) -> None:
     upstream = FakeUpstream()
     async with dashboard_in(tmp_path, upstream) as shown:
@@ -252,6 +284,7 @@ async def test_one_source_for_each_number_after_anything(tmp_path: Path) -> None
             "total_tokens": 4 * 6 + 8 + 16 + 2 + 1 + 30,
             "estimated_tokens": 2 + 1,
         }
+        await agree_with_history_events_and_metrics(shown, told)
         by_key = (await shown.get("/dashboard/stats/tokens", group_by="key"))["groups"]
         assert {row["api_key_id"]: row["request_count"] for row in by_key} == {
             "key-k1": 7,
