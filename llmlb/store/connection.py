@@ -18,8 +18,6 @@ RUST_MIGRATIONS = "_sqlx_migrations"
 """The table by which a database of the Rust llmlb is known."""
 
 _SETTINGS = (
-    # for new files, and those that a VACUUM writes anew; others keep the pages that become free
-    "PRAGMA auto_vacuum = INCREMENTAL",
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",  # what was answered with "created" survives a power cut
     "PRAGMA foreign_keys = ON",
@@ -56,6 +54,10 @@ def open_memory(now: datetime) -> sqlite3.Connection:
     return connection
 
 
+_INCREMENTAL = 2
+"""What SQLite calls it."""
+
+
 def connect(database: str, *, uri: bool = False) -> sqlite3.Connection:
     """A connection that leaves transactions to us and reads any text. Raises sqlite3.Error."""
     connection = sqlite3.connect(
@@ -77,6 +79,10 @@ def _group_of(address: object) -> str | None:
 
 def prepare(connection: sqlite3.Connection, *, file: str, now: datetime) -> None:
     """Settings and schema. Raises StartupError and sqlite3.Error."""
+    # For new files, and those that a VACUUM writes anew; others keep the pages that become free.
+    # To say it again would write the file's first page at each start.
+    if connection.execute("PRAGMA auto_vacuum").fetchone() != (_INCREMENTAL,):
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     for setting in _SETTINGS:
         connection.execute(setting)
     migrate(connection, released(), file=file, now=now)
