@@ -9,7 +9,7 @@ from itertools import cycle, pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from llmlb.errors import InvalidRequest
@@ -142,6 +142,7 @@ def test_it_is_as_strict_as_the_grammar(text: str, cut: int) -> None:
         assert size is None
 
 
+@example(text="=", repeated=1, escapes=["{0}"])
 @settings(deadline=None, max_examples=60)
 @given(
     text=st.one_of(
@@ -167,6 +168,8 @@ def test_it_judges_base64_as_a_parser_and_a_decoder_would(
         decoded = base64.b64decode(whole, validate=True)
     except ValueError:
         decoded = b""
+    if len(whole) % 4 or whole.endswith("==="):
+        decoded = b""  # of too much padding Python's decoder thinks nothing
 
     parts = find_images(body.encode())
 
