@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import inspect
 import os
+import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,9 @@ import trio
 from hypothesis import HealthCheck
 from trio.testing import MockClock
 from werkzeug.routing import Rule
+
+from llmlb.store import connection as store_connection
+from llmlb.store.migrate import Migration, migrate
 
 hypothesis.settings.register_profile(
     "patient",
@@ -38,8 +43,30 @@ def _compile_once(rule: Rule, append_unknown: bool = True) -> Any:
     return _compiled[key]
 
 
-# Thousands of tests begin with an application of their own, and werkzeug took most of their time.
-Rule._compile_builder = _compile_once  # type: ignore[assignment, method-assign]
+# Thousands of tests begin with an application of their own: its routes and its schema took most of
+# their time.
+_patch = pytest.MonkeyPatch()
+_patch.setattr(Rule, "_compile_builder", _compile_once)
+
+_migrated: dict[object, bytes] = {}
+
+
+def _migrate_once(
+    connection: sqlite3.Connection, migrations: Sequence[Migration], *, file: str, now: datetime
+) -> None:
+    """Give databases in memory the schema that the first of them was brought to."""
+    if file != "in memory":
+        migrate(connection, migrations, file=file, now=now)
+        return
+    key = tuple(migration.checksum for migration in migrations)
+    if key in _migrated:
+        connection.deserialize(_migrated[key])
+    else:
+        migrate(connection, migrations, file=file, now=now)
+        _migrated[key] = connection.serialize()
+
+
+_patch.setattr(store_connection, "migrate", _migrate_once)
 
 VIRTUAL = ("actors", "house", "exchange", "simulation")
 """The folders whose tests run on a clock that jumps as soon as all tasks wait."""
