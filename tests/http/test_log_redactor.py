@@ -108,3 +108,13 @@ def test_no_text_takes_long_to_judge(piece: str) -> None:
     began = time.thread_time()
     Redactor().text(text)
     assert time.thread_time() - began < 0.5, "it is a hundredth of that"
+
+
+def test_half_a_secret_is_not_shown_where_a_long_text_was_cut() -> None:
+    redactor = Redactor()
+    redactor.learn([SECRET])
+    for length in range(len(SECRET) + 1):  # wherever the cut is
+        entry, _ = redactor.entry({"reason": "." * length + f"{SECRET} " * 2000})
+        assert "Zq7" not in str(entry)
+
+    assert "reason" in entry

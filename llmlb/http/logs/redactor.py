@@ -26,7 +26,8 @@ MOST_KNOWN = 2000
 """Secrets that were in use before are known, too, for requests may still be under way."""
 
 LONGEST_TEXT, LONGEST_JUDGED = 8 * 1024, 16 * 1024
-"""In characters. A text is cut after it was judged, for half a secret is not known as one."""
+"""In characters. A text is cut after it was judged, for half a secret is not known as one. So of a
+text that is too long to be judged whole, as much goes from the end as a secret may be long."""
 
 MOST_CHARS, MOST_ITEMS, DEEPEST = 64 * 1024, 1000, 8
 """Of one entry: characters and values all together, and how deep they may be nested."""
@@ -176,7 +177,9 @@ class _Copy:
                 return self._text(repr(value))
 
     def _text(self, text: str) -> str:
-        shown = self._judged(text if len(text) <= LONGEST_JUDGED else text[:LONGEST_JUDGED])
+        shown = self._judged(text[:LONGEST_JUDGED])
+        if len(text) > LONGEST_JUDGED:
+            shown = shown[: -(LONGEST_JUDGED - LONGEST_TEXT)] + CUT
         most = min(LONGEST_TEXT, self._chars_left)
         if len(shown) > most:
             shown = shown[:most] + CUT
