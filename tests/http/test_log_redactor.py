@@ -88,6 +88,17 @@ def test_secrets_of_settings_and_endpoints_are_known_however_they_are_spelt() ->
     assert redactor.text("1 of 21") == "1 of 21", "a header's value that is none"
 
 
+def test_what_lets_us_in_at_a_collector_of_traces_is_known() -> None:
+    environ = {
+        "OTEL_EXPORTER_OTLP_HEADERS": "team=key%20one,x-team: key-two",
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS": "key-three",
+    }
+    redactor = Redactor()
+    redactor.learn(secrets_of(Settings(), environ))
+    for text in ("key%20one", "key one", "key-two", "key-three"):
+        assert redactor.text(f"Header format invalid! {text}") == "Header format invalid! ***"
+
+
 ANYTHING = st.text(st.sampled_from("ab1_- \"'\\/:=@.;,&\n{}[]é"), max_size=30)
 
 

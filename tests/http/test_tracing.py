@@ -59,6 +59,19 @@ async def test_what_is_asked_for_and_not_installed_stops_the_start(
             pass
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "5000"), ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many")],
+)
+async def test_a_variable_that_the_sdk_refuses_stops_the_start_in_our_words(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(StartupError, match=r"variable of OpenTelemetry's .* LLMLB_TRACING=off"):
+        async with tracing_by(Settings(tracing="on"), now, catalog):
+            pass
+
+
 async def test_a_collector_that_hangs_holds_up_nobody(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
@@ -39,6 +40,9 @@ _HINTS = (
     "sk_", "inv_", "eyj", "://", "llmlb_",
 )  # fmt: skip
 """A text with none of these, in lower case, holds nothing of `_LOOKS_SECRET`."""
+
+_OTEL_HEADERS = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
+"""Variables that hold what lets us in at a collector of traces."""
 
 # Each part is bounded or begins at a fixed word, so that no text takes long to judge.
 _LOOKS_SECRET = re.compile(
@@ -189,9 +193,14 @@ class _Copy:
         return shown
 
 
-def secrets_of(settings: Settings) -> list[str]:
-    """What nobody may read of *settings*."""
+def secrets_of(settings: Settings, environ: Mapping[str, str] = os.environ) -> list[str]:
+    """What nobody may read of *settings*, and of *environ* what OpenTelemetry's SDK reads there."""
     found = []
+    for name in _OTEL_HEADERS:
+        for header in environ.get(name, "").split(","):
+            # the SDK quotes what it does not understand: "key: value", say
+            value = re.split("[=:]", header, maxsplit=1)[-1].strip()
+            found += [value, unquote(value)]
     if settings.admin_password is not None:
         found.append(settings.admin_password.get_secret_value())
     if settings.secret_key is not None:

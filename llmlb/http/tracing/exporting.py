@@ -42,7 +42,7 @@ async def tracing_by(
     """What the exchanges tell of their ways, until the end of the block; then it is sent.
 
     Nothing of OpenTelemetry is even imported unless *settings* ask for it. Raises StartupError
-    if what that takes is not installed.
+    if what that takes is not installed, or its SDK refuses a variable of its own.
     """
     if not is_traced(settings):
         yield UNTRACED
@@ -70,7 +70,13 @@ def _provider() -> TracerProvider:
             "traces are asked for (LLMLB_TRACING or OTEL_EXPORTER_OTLP_ENDPOINT), and what makes "
             "them is not installed: install llmlb[otel], or set LLMLB_TRACING=off."
         ) from None
-    return provider_with(BatchSpanProcessor(OTLPSpanExporter()))
+    try:
+        return provider_with(BatchSpanProcessor(OTLPSpanExporter()))
+    except ValueError as error:
+        raise StartupError(
+            f"a variable of OpenTelemetry's (OTEL_…) has a value that it refuses ({error}): "
+            "correct it, or set LLMLB_TRACING=off."
+        ) from None
 
 
 def provider_with(processor: SpanProcessor) -> TracerProvider:
