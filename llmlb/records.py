@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 ENDPOINT_REFUSAL = "endpoint_refusal"
-"""In place of an endpoint's own code: there are as many as it likes, and they may quote requests."""
+"""In place of an endpoint's own code: it makes up as many as it likes, and may quote a request."""
 
 CLIENT_LEFT = 499
 """The status that is recorded where the client left before there was one, as nginx does."""
