@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -35,6 +36,10 @@ def is_traced(settings: Settings, environ: Mapping[str, str] = os.environ) -> bo
     return settings.tracing == "on"
 
 
+_TELLS_OF_CLIENTS = ("opentelemetry.trace.propagation.tracecontext", "opentelemetry.trace.span")
+"""Loggers of the SDK that warn of each `tracestate` that is none: anybody could fill the log so."""
+
+
 @asynccontextmanager
 async def tracing_by(
     settings: Settings, now: Callable[[], datetime], catalog: Callable[[], Catalog]
@@ -48,6 +53,8 @@ async def tracing_by(
         yield UNTRACED
         return
     provider = _provider()
+    for name in _TELLS_OF_CLIENTS:
+        logging.getLogger(name).setLevel(logging.ERROR)
     from llmlb.http.tracing.spans import SpanTracing  # noqa: PLC0415 - half a second, if asked for
 
     try:
