@@ -35,6 +35,11 @@ SECRET = "Zq7" * 6
         (f"Cookie: llmlb_jwt={SECRET}; a=b", "Cookie: ***; a=b"),
         (f"set llmlb_csrf={SECRET}; Path=/", "set llmlb_csrf=***; Path=/"),
         (f"LLMLB_SECRET_KEY={SECRET}", "LLMLB_SECRET_KEY=***"),
+        (f"[(b'x-api-key', b'{SECRET}'), (b'a', b'b')]", "[(b'x-api-key', ***), (b'a', b'b')]"),
+        (f'["password", "{SECRET}"]', '["password", ***]'),
+        (f"{{b'authorization': b'Token {SECRET}'}}", "{b'authorization': ***}"),
+        (f"Authorization: Digest {SECRET}", "Authorization: Digest ***"),
+        (f"passphrase={SECRET} private_key={SECRET}", "passphrase=*** private_key=***"),
         (f"postgres://me:{SECRET}@db/llmlb", "postgres://***@db/llmlb"),
         (f"the key sk_{SECRET}{SECRET} is", "the key *** is"),
         (f"the key sk-proj-{SECRET} is", "the key *** is"),
@@ -56,6 +61,7 @@ def test_what_looks_like_a_secret_is_hidden(text: str, shown: str) -> None:
         "task-force sketch risk-taking",
         "HTTP 401: the endpoint refuses the key.",
         "a password that was changed",
+        "the token, which has expired",
     ],
 )
 def test_what_does_not_is_left_alone(text: str) -> None:

@@ -51,11 +51,11 @@ _LOOKS_SECRET = re.compile(
     | (?<=://)[^/\s"']{1,512}@
     | (?P<scheme>(?:bearer|basic)\s{1,3})[^\s"',;]{6,}
     | (?P<name>
-        (?:api[_-]?key|passw(?:or)?d|secret(?:[_-]?key)?|token(?!s)|authorization|cookie
-          |credentials?|llmlb_(?:jwt|csrf|device))
-        \\?["']?\s{0,3}[:=]\s{0,3}
-        (?:(?:bearer|basic)\s{1,3})?
-      )(?:\\?"[^"]{0,4096}\\?"? | \\?'[^']{0,4096}\\?'? | [^\s"',;&)}\]]+)
+        (?:(?:api|private)[_-]?key|passw(?:or)?d|passphrase|secret(?:[_-]?key)?|token(?!s)
+          |authorization|cookie|credentials?|llmlb_(?:jwt|csrf|device))
+        (?:\\?["']?\s{0,3}[:=]\s{0,3} | \\?["'],\s{0,3}(?=b?\\?["']))  # in a pair: ('token', 'x')
+        (?:(?:bearer|basic|digest|negotiate|apikey|token)\s{1,3})?
+      )(?:b?\\?"[^"]{0,4096}\\?"? | b?\\?'[^']{0,4096}\\?'? | [^\s"',;&)}\]]+)
     | (?:(?<![a-z])|(?<=\\[nrt]))sk[-_][A-Za-z0-9_-]{8,}  # "risk-taking" is none; in a repr "\nsk"
     | sk_[A-Za-z0-9]{32}
     | inv_[A-Za-z0-9]{24}
