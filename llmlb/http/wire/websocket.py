@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 
 import h11
+from hypercorn.protocol.events import StreamClosed
 from hypercorn.protocol.h11 import H11WSConnection
+from hypercorn.protocol.ws_stream import WSStream
+from wsproto.events import CloseConnection, Event
+from wsproto.frame_protocol import CloseReason
 
 PATHS = b"/ws/"
 """What WebSockets can be opened on. Everywhere else the wish is passed over, as HTTP allows."""
@@ -46,6 +50,18 @@ def plain_headers(request: h11.Request) -> list[tuple[bytes, bytes]]:
     compressed for each client anew.
     """
     return [(name, value) for name, value in request.headers if name not in _NEGOTIATED]
+
+
+class PassingStream(WSStream):
+    """hypercorn's, which has told a client that its message is too large and would still keep it.
+
+    It would go on doing so for as long as the client goes on sending, and count it as a follower.
+    """
+
+    async def _send_wsproto_event(self, event: Event) -> None:
+        await super()._send_wsproto_event(event)
+        if isinstance(event, CloseConnection) and event.code == CloseReason.MESSAGE_TOO_BIG:
+            await self.send(StreamClosed(stream_id=self.stream_id))
 
 
 class PassingConnection(H11WSConnection):
