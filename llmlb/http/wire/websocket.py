@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import h11
-from hypercorn.protocol.events import StreamClosed
+from hypercorn.protocol.events import Data, StreamClosed
 from hypercorn.protocol.h11 import H11WSConnection
 from hypercorn.protocol.ws_stream import WSStream
 from wsproto.events import CloseConnection, Event
@@ -71,3 +71,19 @@ class PassingConnection(H11WSConnection):
     is_far_ahead = False
     has_unread = True
     """The client's side of the goodbye is still to come."""
+
+    @property
+    def _is_open(self) -> bool:
+        return self.h11_connection.our_state is h11.SWITCHED_PROTOCOL
+
+    def receive_data(self, data: bytes) -> None:
+        if self._is_open or len(self.buffer) < MOST_BYTES:
+            super().receive_data(data)
+
+    def next_event(self) -> Data | type[h11.NEED_DATA]:
+        """What has come next; nothing before the handshake has been answered.
+
+        hypercorn would refuse who does not wait for that, whatever the application is answering
+        in the same moment, and not tell it: it would follow for a client that is gone.
+        """
+        return super().next_event() if self._is_open else h11.NEED_DATA
