@@ -115,7 +115,7 @@ def _refuse(request: h11.Request) -> None:
 
 
 class Http1(H11Protocol):
-    """hypercorn's HTTP/1.1, without a way to any other protocol, and with errors in our shape."""
+    """hypercorn's HTTP/1.1, with a way to WebSockets and no other, and with errors in our shape."""
 
     connection: StrictConnection | PassingConnection
 
