@@ -35,7 +35,7 @@ def events_of(record: RequestRecord) -> Iterator[Event]:
         endpoint_name=record.endpoint_name,
         outcome=record.outcome.value,
         status=record.status,
-        error_code=record.error_code,
+        error_code=record.own_code,
         stream=record.stream,
         waited_ms=round(record.waited_ms, 1),
         duration_ms=round(record.duration_ms, 1),

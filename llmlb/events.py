@@ -174,6 +174,7 @@ class RequestFinished:
     """`succeeded`, `failed`, `cancelled` or `refused`."""
     status: int
     error_code: str | None
+    """Of ours; `endpoint_refusal` if an endpoint found fault with the request."""
     stream: bool
     waited_ms: float
     duration_ms: float

@@ -12,6 +12,9 @@ from llmlb.types import Api, EndpointId
 if TYPE_CHECKING:
     from datetime import datetime
 
+ENDPOINT_REFUSAL = "endpoint_refusal"
+"""In place of an endpoint's own code: it makes up as many as it likes, and may quote a request."""
+
 CLIENT_LEFT = 499
 """The status that is recorded where the client left before there was one, as nginx does."""
 
@@ -161,6 +164,12 @@ class RequestRecord:
     attempts: tuple[Attempt, ...]
     bodies: Bodies | None = None
     """None: they are not kept."""
+
+    @property
+    def own_code(self) -> str | None:
+        """`error_code` where it is one of ours; ENDPOINT_REFUSAL where the endpoint made it up."""
+        refused = bool(self.attempts) and self.attempts[-1].outcome is Outcome.REFUSED
+        return ENDPOINT_REFUSAL if refused and self.error_code is not None else self.error_code
 
     @property
     def tokens_per_s(self) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
@@ -206,10 +207,35 @@ def test_it_says_it_as_json(server: Server) -> None:
     assert json.loads(result.output) == explanation(WHOLE)
 
 
+ODD = "\x1b]0;a\x07\x9b31m\u202e\ud800"
+"""What steers a terminal, and what cannot even be written to one."""
+
+STEERING = replace(
+    WHOLE,
+    model=ODD,
+    path=ODD,
+    error_message=ODD,
+    decisions=(decision(replace(candidate(), name=ODD)),),
+    attempts=(replace(WHOLE.attempts[0], endpoint_name=ODD, model=ODD, reason=ODD),),
+)
+
+
+@pytest.mark.parametrize("server", [(200, told(STEERING))], indirect=True)
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_no_name_of_a_stranger_steers_the_terminal(server: Server, options: list[str]) -> None:
+    result = explain("req/1", "--url", server.url, *options)
+
+    assert result.exit_code == 0, result.output
+    assert result.output.replace("\n", "").replace("–", "").isascii()
+    assert "\x1b" not in result.output
+    assert "31m" in result.output, "the rest is shown"
+
+
 @pytest.mark.parametrize(
     ("server", "code", "said"),
     [
         ((404, b'{"error": {"message": "No such request."}}'), 1, "No such request."),
+        ((404, b'{"error": {"message": "No \\u001b[2J"}}'), 1, "No \\x1b[2J"),
         ((401, b'{"error": {"message": "Who?"}}'), 1, "Who? Give a key with --api-key"),
         ((500, b'{"error": "x"}'), 2, "is no llmlb (HTTP 500)"),
         ((200, b"<html>"), 2, "is no llmlb"),

@@ -8,6 +8,7 @@ import click
 import httpx
 
 from llmlb.errors import StartupError
+from llmlb.http.logs.look import visible
 from llmlb.settings import load_settings
 
 ANSWER_LIMIT_S = 30.0
@@ -47,7 +48,7 @@ def get_json(url: str | None, api_key: str | None, path: str) -> Any:  # noqa: A
     if not (isinstance(refusal, dict) and isinstance(refusal.get("message"), str)):
         raise NoAnswer(f"What answers at {base} is no llmlb (HTTP {answer.status_code}).")
     hint = " Give a key with --api-key or LLMLB_API_KEY." if answer.status_code == 401 else ""
-    raise Refused(refusal["message"] + hint)
+    raise Refused(visible(refusal["message"]) + hint)
 
 
 def _own_url() -> str:

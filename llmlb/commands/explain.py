@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from llmlb.commands.asking import get_json
+from llmlb.http.logs.look import visible
 
 JsonObject = dict[str, Any]
 
@@ -32,7 +33,7 @@ def explain(request_id: str, *, url: str | None, api_key: str | None, as_json: b
     """
     told = get_json(url, api_key, f"/api/requests/{quote(request_id, safe='')}/decision")
     if as_json:
-        click.echo(json.dumps(told, ensure_ascii=False, indent=2))
+        click.echo(json.dumps(told, indent=2))  # in ASCII: names may hold what steers a terminal
     else:
         show(told, Console())
 
@@ -80,7 +81,7 @@ def _candidates(console: Console, title: str, view: JsonObject, chosen: str | No
     for one in view["candidates"]:
         note = "chosen" if one["endpoint_id"] == chosen else one["excluded"] or "could"
         latency = "not measured" if one["latency_ms"] is None else _time(one["latency_ms"])
-        table.add_row(Text(one["name"]), latency, f"{one['in_flight']} of {one['capacity']}", note)
+        table.add_row(_text(one["name"]), latency, f"{one['in_flight']} of {one['capacity']}", note)
     if view.get("omitted"):
         table.caption = f"and {view['omitted']} more"
     console.print(table)
@@ -92,12 +93,12 @@ def _attempts(console: Console, attempts: list[JsonObject]) -> None:
         status = "" if one["status"] is None else f" with {one['status']}"
         reason = f": {one['reason']}" if one["reason"] else ""
         table.add_row(
-            Text(one["endpoint_name"]),
-            Text(one["model"]),
+            _text(one["endpoint_name"]),
+            _text(one["model"]),
             _time(one["at_ms"]),
             "–" if one["time_to_first_token_ms"] is None else _time(one["time_to_first_token_ms"]),
             _time(one["duration_ms"]),
-            Text(f"{one['outcome']}{status}{reason}"),
+            _text(f"{one['outcome']}{status}{reason}"),
         )
     console.print(table)
 
@@ -120,5 +121,9 @@ def _time(duration_ms: float) -> str:
 
 
 def _say(console: Console, sentence: str, style: str = "") -> None:
-    # Text: names are no markup of rich's, whatever brackets they hold
-    console.print(Text(sentence, style=style), soft_wrap=True)
+    console.print(_text(sentence, style), soft_wrap=True)
+
+
+def _text(said: str, style: str = "") -> Text:
+    """*said* as no markup of rich's, whatever brackets are in it, and with nothing that steers."""
+    return Text(visible(said), style=style)

@@ -103,7 +103,9 @@ class Attempts:
         lease.outcome, lease.verdict = Outcome.FAILED, verdict_on(fault)
         if (for_s := lease.verdict.cools_s) > 0:
             endpoint = lease.endpoint
-            self.house.tell_event(EndpointCooling(endpoint.id, endpoint.name, str(fault), for_s))
+            # not in its own words: it may have quoted the request, and all may see this
+            reason = f"It answered {fault.status}, and said when to come back."
+            self.house.tell_event(EndpointCooling(endpoint.id, endpoint.name, reason, for_s))
 
     def _relay_for(
         self,

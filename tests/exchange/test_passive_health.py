@@ -490,14 +490,14 @@ async def test_a_circuit_that_opens_is_tried_and_closes_is_told(scene: Scene) ->
     assert opened.for_s == pytest.approx(1, rel=0.2)
 
 
-async def test_an_endpoint_that_asks_to_be_left_alone_is_told(scene: Scene) -> None:
+async def test_an_endpoint_that_asks_to_be_left_alone_is_told_in_our_words(scene: Scene) -> None:
     await two(scene)
-    scene.on("bad", error_answer(429, "slow down", retry_after="30"))
+    scene.on("bad", error_answer(429, "slow down with 'my secret question'", retry_after="30"))
     await scene.settle()
     with await scene.house.feed.subscribe(kinds=frozenset({EndpointCooling})) as news:
         await scene.ask()
         await scene.settle()
         told = [one.event for one in (await news.next()).events]
 
-    reason = "The endpoint answered 429: slow down"
+    reason = "It answered 429, and said when to come back."
     assert told == [EndpointCooling(EndpointId("id-bad"), "bad", reason, 30.0)]

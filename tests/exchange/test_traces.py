@@ -178,6 +178,26 @@ async def test_time_in_line_is_a_span(scene: Scene, traced: Traced, nursery: tri
     assert parent_id(line) == span_id(second)
 
 
+async def test_nothing_that_an_endpoint_says_of_a_request_is_seen_by_all(
+    scene: Scene, traced: Traced
+) -> None:
+    """Its code could quote the request: neither a span nor an event has it."""
+    await scene.endpoint("a")
+    said = {"message": "my question", "type": "my question", "code": "my question"}
+    scene.on("a", json_answer({"error": said}, 400))
+    await scene.settle()
+
+    with await scene.house.feed.subscribe() as news:
+        await scene.ask()
+        await trio.sleep(1)
+        told = [one.json for one in (await news.next()).events]
+
+    spans = [f"{span.name} {span.attributes} {span.status.description}" for span in traced.spans]
+    assert sum("endpoint_refusal" in text for text in told) == 1
+    assert sum("endpoint_refusal" in text for text in spans) == 1
+    assert not [text for text in (*told, *spans) if "question" in text]
+
+
 async def test_a_request_that_is_refused_is_a_span_without_attempts(
     scene: Scene, traced: Traced
 ) -> None:

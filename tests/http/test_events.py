@@ -23,7 +23,7 @@ from llmlb.events import (
     StorageUnwell,
     StorageWell,
 )
-from llmlb.http.manage.event_json import NOT_KNOWN, EventIds
+from llmlb.http.manage.event_json import IN_A_PIECE, NOT_KNOWN, EventIds
 from llmlb.http.manage.following import KEEP_ALIVE_EVERY_S, TAKING_LIMIT_S
 from llmlb.types import EndpointId, Status
 from tests.fakes.asgi import Request
@@ -244,7 +244,7 @@ async def test_a_client_that_is_slow_is_told_how_much_it_has_missed(served: Serv
     served.begin(slow)
     await trio.testing.wait_all_tasks_blocked()
     await tell(served, *(StorageUnwell(str(n)) for n in range(KEPT_EVENTS + 5)))
-    await trio.sleep(2 * Slow.TAKES_S)
+    await trio.sleep((2 + KEPT_EVENTS // IN_A_PIECE) * Slow.TAKES_S)
     greeting, dropped, *events = said(slow)
     assert greeting["type"] == "connected"
     assert dropped == {"type": "dropped", "count": 5}
@@ -366,15 +366,31 @@ ID = EndpointId("id-a")
 @given(st.text())
 def test_a_frame_is_one_line_whatever_names_hold(name: str) -> None:
     one = Told(7, NOW, EndpointRemoved(ID, name))
-    body = EventIds("run").told(Batch((one,)))
+    body = b"".join(EventIds("run").told(Batch((one,))))
     (frame,) = frames(body)
     assert frame["id"] == "run-7"
     assert json.loads(frame["data"])["data"]["name"] == name
 
 
+def test_whoever_is_slow_holds_one_piece_and_no_copy_of_all_that_is_kept() -> None:
+    events = tuple(Told(n, NOW, EndpointRemoved(ID, f"name {n}")) for n in range(1, 1001))
+    ids, batch = EventIds("run"), Batch(events, dropped=3)
+    slow = ids.told(batch)
+    begun = next(slow)
+    [small] = ids.told(Batch(events[:1]))  # meanwhile others have been told more
+    pieces = [begun, *slow]
+
+    assert max(map(len, pieces)) < len(b"".join(pieces)) / 9
+    dropped, *told = frames(b"".join(pieces))
+    assert json.loads(dropped["data"]) == {"type": "dropped", "count": 3}
+    assert [frame["id"] for frame in told] == [f"run-{n}" for n in range(1, 1001)]
+    assert frames(small) == told[:1]
+    assert [*map(id, ids.told(batch))] == [*map(id, ids.told(batch))], "shared by all"
+
+
 def test_times_are_told_in_utc_and_texts_as_they_are() -> None:
     one = Told(1, NOW + timedelta(milliseconds=1), CircuitOpened(ID, "a", 3, 1.5))
-    (frame,) = frames(EventIds("run").told(Batch((one,))))
+    (frame,) = frames(b"".join(EventIds("run").told(Batch((one,)))))
     assert json.loads(frame["data"]) == {
         "type": "CircuitOpened",
         "seq": 1,
@@ -391,7 +407,7 @@ def test_times_are_told_in_utc_and_texts_as_they_are() -> None:
 
 def test_the_older_products_fields_of_a_change_of_status_are_there() -> None:
     one = Told(1, NOW, EndpointStatusChanged(ID, "a", Status.ONLINE, Status.ERROR, "slow"))
-    (frame,) = frames(EventIds("run").told(Batch((one,))))
+    (frame,) = frames(b"".join(EventIds("run").told(Batch((one,)))))
     shown = json.loads(frame["data"])
     assert shown["type"] == "EndpointStatusChanged"
     assert shown["data"].items() >= {

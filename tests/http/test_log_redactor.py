@@ -35,6 +35,11 @@ SECRET = "Zq7" * 6
         (f"Cookie: llmlb_jwt={SECRET}; a=b", "Cookie: ***; a=b"),
         (f"set llmlb_csrf={SECRET}; Path=/", "set llmlb_csrf=***; Path=/"),
         (f"LLMLB_SECRET_KEY={SECRET}", "LLMLB_SECRET_KEY=***"),
+        (f"[(b'x-api-key', b'{SECRET}'), (b'a', b'b')]", "[(b'x-api-key', ***), (b'a', b'b')]"),
+        (f'["password", "{SECRET}"]', '["password", ***]'),
+        (f"{{b'authorization': b'Token {SECRET}'}}", "{b'authorization': ***}"),
+        (f"Authorization: Digest {SECRET}", "Authorization: Digest ***"),
+        (f"passphrase={SECRET} private_key={SECRET}", "passphrase=*** private_key=***"),
         (f"postgres://me:{SECRET}@db/llmlb", "postgres://***@db/llmlb"),
         (f"the key sk_{SECRET}{SECRET} is", "the key *** is"),
         (f"the key sk-proj-{SECRET} is", "the key *** is"),
@@ -56,6 +61,7 @@ def test_what_looks_like_a_secret_is_hidden(text: str, shown: str) -> None:
         "task-force sketch risk-taking",
         "HTTP 401: the endpoint refuses the key.",
         "a password that was changed",
+        "the token, which has expired",
     ],
 )
 def test_what_does_not_is_left_alone(text: str) -> None:
@@ -88,6 +94,17 @@ def test_secrets_of_settings_and_endpoints_are_known_however_they_are_spelt() ->
     assert redactor.text("1 of 21") == "1 of 21", "a header's value that is none"
 
 
+def test_what_lets_us_in_at_a_collector_of_traces_is_known() -> None:
+    environ = {
+        "OTEL_EXPORTER_OTLP_HEADERS": "team=key%20one,x-team: key-two",
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS": "key-three",
+    }
+    redactor = Redactor()
+    redactor.learn(secrets_of(Settings(), environ))
+    for text in ("key%20one", "key one", "key-two", "key-three"):
+        assert redactor.text(f"Header format invalid! {text}") == "Header format invalid! ***"
+
+
 ANYTHING = st.text(st.sampled_from("ab1_- \"'\\/:=@.;,&\n{}[]é"), max_size=30)
 
 
@@ -108,3 +125,13 @@ def test_no_text_takes_long_to_judge(piece: str) -> None:
     began = time.thread_time()
     Redactor().text(text)
     assert time.thread_time() - began < 0.5, "it is a hundredth of that"
+
+
+def test_half_a_secret_is_not_shown_where_a_long_text_was_cut() -> None:
+    redactor = Redactor()
+    redactor.learn([SECRET])
+    for length in range(len(SECRET) + 1):  # wherever the cut is
+        entry, _ = redactor.entry({"reason": "." * length + f"{SECRET} " * 2000})
+        assert "Zq7" not in str(entry)
+
+    assert "reason" in entry

@@ -188,3 +188,27 @@ def test_an_entry_of_any_size_is_kept_in_part(screen: Screen, logs: Logs) -> Non
     assert kept.size_bytes < 200_000
     assert len(json.dumps(kept.told)) < 200_000
     assert (kept.told["d"], kept.told["f"]) == ("inf", "z")
+
+
+def test_an_entry_that_is_too_large_still_says_what_happened(screen: Screen, logs: Logs) -> None:
+    with structlog.contextvars.bound_contextvars(request_id="req-7"):
+        structlog.get_logger().warning("there are new models", models=["x" * 8000] * 20)
+
+    (kept,) = logs.tail.all()
+    assert (kept.told["event"], kept.told["level"]) == ("there are new models", "warning")
+    assert kept.told["request_id"] == "req-7"
+    assert "there are new models" in screen.getvalue()
+
+
+def test_whoever_logs_in_a_wrong_way_does_not_fail_of_it(screen: Screen, logs: Logs) -> None:
+    # not by way of a logger: pytest's own handlers fail of it
+    [ours] = [h for h in logging.root.handlers if type(h).__module__.startswith("llmlb.")]
+    ours.handle(logging.makeLogRecord({"msg": "%d of %d", "args": ("many",), "levelno": 30}))
+    ours.handle(
+        logging.makeLogRecord({"msg": ValueError("no text"), "name": SERVER, "levelno": 30})
+    )
+
+    assert [kept.told["event"] for kept in logs.tail.all()] == [
+        "%d of %d (with ('many',))",
+        "no text",
+    ]

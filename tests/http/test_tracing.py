@@ -12,6 +12,8 @@ from typing import Any, cast
 
 import pytest
 import trio
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from llmlb.catalog import Catalog
 from llmlb.errors import StartupError
@@ -59,6 +61,19 @@ async def test_what_is_asked_for_and_not_installed_stops_the_start(
             pass
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "5000"), ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many")],
+)
+async def test_a_variable_that_the_sdk_refuses_stops_the_start_in_our_words(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(StartupError, match=r"variable of OpenTelemetry's .* LLMLB_TRACING=off"):
+        async with tracing_by(Settings(tracing="on"), now, catalog):
+            pass
+
+
 async def test_a_collector_that_hangs_holds_up_nobody(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -74,12 +89,23 @@ async def test_a_collector_that_hangs_holds_up_nobody(
     collected.set()
 
 
+@pytest.mark.parametrize("state", ["a" * 9000, "no pair", "a=1," * 40, "a=1,a=2", "a=\xff"])
+async def test_what_a_client_says_of_its_trace_is_not_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, state: str
+) -> None:
+    provider = provider_with(SimpleSpanProcessor(InMemorySpanExporter()))
+    monkeypatch.setattr(exporting, "_provider", lambda: provider)
+    headers = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "tracestate": state}
+    async with tracing_by(Settings(tracing="on"), now, catalog) as tracing:
+        asked = SimpleNamespace(method="POST", path="/v1/chat/completions", headers=headers)
+        tracing.begin(cast("Any", asked))
+
+    assert caplog.records == []
+
+
 def test_the_service_is_named_unless_the_environment_names_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-
     def name() -> object:
         provider = provider_with(SimpleSpanProcessor(InMemorySpanExporter()))
         return provider.resource.attributes["service.name"]

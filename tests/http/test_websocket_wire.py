@@ -160,6 +160,36 @@ async def test_what_a_client_says_is_passed_over_unless_it_is_too_much(
     assert [close.code for close in socket.of(CloseConnection)] == [1009]
 
 
+@pytest.mark.parametrize("early", [b"\x81\x80\0\0\0\0", b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"])
+@pytest.mark.parametrize(("target", "status"), [(TARGET, b"101"), ("/ws/nowhere", b"404")])
+async def test_whoever_does_not_wait_for_the_handshake_is_forgotten_when_it_leaves(
+    served: Served, nursery: trio.Nursery, early: bytes, target: str, status: bytes
+) -> None:
+    client = Client(served.app, nursery)
+    head = f"GET {target} HTTP/1.1\r\nhost: x\r\n".encode()
+    await client.send(head + UPGRADE + KEY + b"\r\n" + early)
+    await wait_all_tasks_blocked()
+    assert client.received.startswith(b"HTTP/1.1 " + status)
+    assert client.received.count(b"HTTP/1.1") == 1, "what follows is no request"
+    await client.leave()
+    with trio.fail_after(GOODBYE_S + 1):
+        await client.over.wait()
+    assert subscribers(served) == 0
+
+
+async def test_nothing_is_kept_of_a_message_that_is_too_large(
+    served: Served, socket: Socket
+) -> None:
+    await socket.open()
+    await socket.client.send(b"\x82\xff" + bytes([0x3F]) + bytes(7 + 4))  # of 2**62 bytes
+    await socket.client.send(bytes(MOST_BYTES + 1))
+    await socket.take()
+    assert [close.code for close in socket.of(CloseConnection)] == [1009]
+    assert subscribers(served) == 0
+    await trio.sleep(GOODBYE_S + 0.1)
+    assert socket.client.over.is_set(), "it is not listened to any longer"
+
+
 @pytest.mark.parametrize(
     "frames",
     [b"\xff" * 200, b"\x81\x01x", b"\x81\xfe\xff\xff", b"\x88\x80", b"\x09\xff" + b"\0" * 300],

@@ -21,6 +21,8 @@ _LEVELS = logging.getLevelNamesMapping()
 
 _NOT_OURS = ("structlog", "logging", __package__)
 
+_FIRST = ("timestamp", "level", "event", "request_id", "target", "line")
+
 _NOT_ON_SCREEN = frozenset({"exception", "target", "line"})
 """A traceback is shown as text, and people are not helped by the other two."""
 
@@ -82,9 +84,11 @@ class Logs:
 
     def _take(self, _: WrappedLogger, __: str, told: EventDict) -> EventDict:
         """Keep an entry, without its secrets; what is left of it is shown."""
-        fault = told.get("exc_info")
-        entry, size_bytes = self.redactor.entry(as_json(_, __, told))
-        self.tail.add(entry, _LEVELS[str(entry["level"]).upper()], size_bytes)
+        fault, level = told.get("exc_info"), _LEVELS[told["level"].upper()]
+        # what says most comes first: of an entry that is too large the rest is cut
+        first = {name: told[name] for name in _FIRST if name in told}
+        entry, size_bytes = self.redactor.entry(as_json(_, __, {**first, **told}))
+        self.tail.add(entry, level, size_bytes)
         if self._file is not None:
             self._file.write(str(in_one_line(_, __, dict(entry))))
         if not self._on_terminal:
@@ -114,11 +118,15 @@ class _Bridge(logging.Handler):
         if record.name == SERVER:
             if logging.getLogger(SERVER).handlers:
                 return  # under its own command it writes its own log
-            if level > logging.DEBUG and record.msg.startswith("ASGI Framework Lifespan"):
+            if level > logging.DEBUG and str(record.msg).startswith("ASGI Framework Lifespan"):
                 return  # the lifespan has told of it
+        try:
+            said = record.getMessage()
+        except Exception:  # noqa: BLE001 - whoever logs has other things to do than to fail of it
+            said = f"{record.msg} (with {record.args!r})"
         structlog.get_logger().log(
             level,
-            record.getMessage(),
+            said,
             target=record.name,
             line=record.lineno,
             exc_info=record.exc_info,

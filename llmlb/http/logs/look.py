@@ -23,17 +23,17 @@ def for_people(hidden: Callable[[str], str]) -> tuple[Processor, ...]:
     def as_text(screen: TextIO, exception: ExcInfo) -> None:
         text = io.StringIO()
         structlog.dev.plain_traceback(text, exception)
-        screen.write("\n".join(_visible(line) for line in hidden(text.getvalue()).split("\n")))
+        screen.write("\n".join(visible(line) for line in hidden(text.getvalue()).split("\n")))
 
     return (_only_visible, structlog.dev.ConsoleRenderer(exception_formatter=as_text))
 
 
 def _only_visible(_: WrappedLogger, __: str, told: EventDict) -> EventDict:
     """Let no stranger's text move the cursor, change colours or turn a line around."""
-    return {k: _visible(v) if isinstance(v, str) else v for k, v in told.items()}
+    return {k: visible(v) if isinstance(v, str) else v for k, v in told.items()}
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
     """*text* with an escape in place of each character that cannot be seen."""
     if text.isprintable():
         return text

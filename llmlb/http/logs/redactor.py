@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
@@ -26,7 +27,8 @@ MOST_KNOWN = 2000
 """Secrets that were in use before are known, too, for requests may still be under way."""
 
 LONGEST_TEXT, LONGEST_JUDGED = 8 * 1024, 16 * 1024
-"""In characters. A text is cut after it was judged, for half a secret is not known as one."""
+"""In characters. A text is cut after it was judged, for half a secret is not known as one. So of a
+text that is too long to be judged whole, as much goes from the end as a secret may be long."""
 
 MOST_CHARS, MOST_ITEMS, DEEPEST = 64 * 1024, 1000, 8
 """Of one entry: characters and values all together, and how deep they may be nested."""
@@ -39,6 +41,9 @@ _HINTS = (
 )  # fmt: skip
 """A text with none of these, in lower case, holds nothing of `_LOOKS_SECRET`."""
 
+_OTEL_HEADERS = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
+"""Variables that hold what lets us in at a collector of traces."""
+
 # Each part is bounded or begins at a fixed word, so that no text takes long to judge.
 _LOOKS_SECRET = re.compile(
     r"""
@@ -46,11 +51,11 @@ _LOOKS_SECRET = re.compile(
     | (?<=://)[^/\s"']{1,512}@
     | (?P<scheme>(?:bearer|basic)\s{1,3})[^\s"',;]{6,}
     | (?P<name>
-        (?:api[_-]?key|passw(?:or)?d|secret(?:[_-]?key)?|token(?!s)|authorization|cookie
-          |credentials?|llmlb_(?:jwt|csrf|device))
-        \\?["']?\s{0,3}[:=]\s{0,3}
-        (?:(?:bearer|basic)\s{1,3})?
-      )(?:\\?"[^"]{0,4096}\\?"? | \\?'[^']{0,4096}\\?'? | [^\s"',;&)}\]]+)
+        (?:(?:api|private)[_-]?key|passw(?:or)?d|passphrase|secret(?:[_-]?key)?|token(?!s)
+          |authorization|cookie|credentials?|llmlb_(?:jwt|csrf|device))
+        (?:\\?["']?\s{0,3}[:=]\s{0,3} | \\?["'],\s{0,3}(?=b?\\?["']))  # in a pair: ('token', 'x')
+        (?:(?:bearer|basic|digest|negotiate|apikey|token)\s{1,3})?
+      )(?:b?\\?"[^"]{0,4096}\\?"? | b?\\?'[^']{0,4096}\\?'? | [^\s"',;&)}\]]+)
     | (?:(?<![a-z])|(?<=\\[nrt]))sk[-_][A-Za-z0-9_-]{8,}  # "risk-taking" is none; in a repr "\nsk"
     | sk_[A-Za-z0-9]{32}
     | inv_[A-Za-z0-9]{24}
@@ -176,7 +181,9 @@ class _Copy:
                 return self._text(repr(value))
 
     def _text(self, text: str) -> str:
-        shown = self._judged(text if len(text) <= LONGEST_JUDGED else text[:LONGEST_JUDGED])
+        shown = self._judged(text[:LONGEST_JUDGED])
+        if len(text) > LONGEST_JUDGED:
+            shown = shown[: -(LONGEST_JUDGED - LONGEST_TEXT)] + CUT
         most = min(LONGEST_TEXT, self._chars_left)
         if len(shown) > most:
             shown = shown[:most] + CUT
@@ -186,9 +193,14 @@ class _Copy:
         return shown
 
 
-def secrets_of(settings: Settings) -> list[str]:
-    """What nobody may read of *settings*."""
+def secrets_of(settings: Settings, environ: Mapping[str, str] = os.environ) -> list[str]:
+    """What nobody may read of *settings*, and of *environ* what OpenTelemetry's SDK reads there."""
     found = []
+    for name in _OTEL_HEADERS:
+        for header in environ.get(name, "").split(","):
+            # the SDK quotes what it does not understand: "key: value", say
+            value = re.split("[=:]", header, maxsplit=1)[-1].strip()
+            found += [value, unquote(value)]
     if settings.admin_password is not None:
         found.append(settings.admin_password.get_secret_value())
     if settings.secret_key is not None:

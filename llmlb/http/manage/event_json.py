@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import get_args
 
@@ -15,6 +15,9 @@ from llmlb.events import EndpointRegistered, EndpointRemoved, Event, State
 
 RETRY_MS = 3000
 """After so long a client comes back that has lost its stream."""
+
+IN_A_PIECE = 100
+"""So many events are put together at once."""
 
 NOT_KNOWN = -1
 """The place of no event: whoever goes on after it may have missed some."""
@@ -55,7 +58,7 @@ class EventIds:
 
     def __init__(self, instance_id: str) -> None:
         self._run = instance_id
-        self._latest: tuple[Batch, bytes] = (Batch(()), b"")
+        self._latest: tuple[Batch, dict[int, bytes]] = (Batch(()), {})
 
     def of(self, seq: int) -> str:
         return f"{self._run}-{seq}"
@@ -75,20 +78,26 @@ class EventIds:
         told = _frame(json.dumps({"type": kind, "message": message}), self.of(seq))
         return f"retry: {RETRY_MS}\n{told}".encode()
 
-    def told(self, batch: Batch) -> bytes:
-        """All of *batch*, beginning with how much of it is missing.
+    def told(self, batch: Batch) -> Iterator[bytes]:
+        """All of *batch* in pieces, beginning with how much of it is missing.
 
-        Those who are equally far are given the same batch, one after the other: it is put
-        together once for all of them.
+        Those who are equally far are given the same batch, one after the other: each piece is put
+        together once for all of them. Whoever is slow has no more than one piece of its own, and
+        not a copy of all that is kept.
         """
-        latest, frames = self._latest
-        if batch is not latest:
-            pieces = [self._event(told) for told in batch.events]
-            if batch.dropped:
-                pieces.insert(0, _frame(json.dumps({"type": "dropped", "count": batch.dropped})))
-            frames = "".join(pieces).encode()
-            self._latest = (batch, frames)
-        return frames
+        self._latest = self._latest if self._latest[0] is batch else (batch, {})
+        for begin in range(0, max(1, len(batch.events)), IN_A_PIECE):
+            latest, pieces = self._latest
+            shared = pieces if latest is batch else {}
+            if begin not in shared:
+                shared[begin] = self._piece(batch, begin)
+            yield shared[begin]
+
+    def _piece(self, batch: Batch, begin: int) -> bytes:
+        frames = [self._event(told) for told in batch.events[begin : begin + IN_A_PIECE]]
+        if batch.dropped and begin == 0:
+            frames.insert(0, _frame(json.dumps({"type": "dropped", "count": batch.dropped})))
+        return "".join(frames).encode()
 
     def _event(self, told: Told) -> str:
         # how things are is no place to go on from

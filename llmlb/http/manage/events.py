@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 from quart import Blueprint, Response, g, request
 
-from llmlb.actors.feed import Subscription
+from llmlb.actors.feed import Batch, Subscription
 from llmlb.actors.mailbox import ActorGone
 from llmlb.errors import LbError
 from llmlb.events import Event
@@ -69,13 +69,21 @@ class _Following:
             return
         with subscription:
             greeting = self.ids.greeting(subscription.seq, reset=subscription.reset)
-            following = partial(self._next, subscription)
+            pieces: Iterator[bytes] = iter(())
+
+            async def following() -> bytes | None:
+                nonlocal pieces
+                if (piece := next(pieces, None)) is None:
+                    pieces = self.ids.told(batch := await _next(subscription))
+                    piece = None if batch.over else next(pieces)
+                return piece
+
             await tell_to_the_end(greeting, following, downstream, ours, welcome=self.welcome)
 
-    async def _next(self, subscription: Subscription) -> bytes | None:
-        """What has happened, to be passed on. Raises BrokenOff."""
-        try:
-            batch = await subscription.next()
-        except ActorGone:  # the house has fallen, or has not waited for a slow client
-            raise BrokenOff from None
-        return None if batch.over else self.ids.told(batch)
+
+async def _next(subscription: Subscription) -> Batch:
+    """What has happened. Raises BrokenOff."""
+    try:
+        return await subscription.next()
+    except ActorGone:  # the house has fallen, or has not waited for a slow client
+        raise BrokenOff from None

@@ -9,10 +9,10 @@ from llmlb.catalog import Catalog
 from llmlb.errors import own_codes
 from llmlb.http.metrics.models import ModelLabels
 from llmlb.http.semantics import PROVIDER, operation_of
-from llmlb.records import RequestRecord
+from llmlb.records import ENDPOINT_REFUSAL, RequestRecord
 
-ENDPOINT_REFUSAL, OTHER_CODE = "endpoint_refusal", "other"
-"""For what an endpoint said of the request, whose codes are its own, and as many as it likes."""
+OTHER_CODE = "other"
+"""For a code that is none of ours."""
 
 _DURATION_S = (
     0.01,
@@ -50,7 +50,7 @@ class RequestMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry, models: ModelLabels) -> None:
-        self._models, self._codes = models, own_codes()
+        self._models, self._codes = models, own_codes() | {"", ENDPOINT_REFUSAL}
 
         def counter(name: str, says: str, *labels: str) -> Counter:
             return Counter(name, says, labels, registry=registry)
@@ -141,9 +141,5 @@ class RequestMetrics:
                 self._tokens.labels(*of_model, kind).observe(tokens)
 
     def _code(self, record: RequestRecord) -> str:
-        if record.error_code is None:
-            return ""
-        last = record.attempts[-1].outcome if record.attempts else None
-        if record.outcome is last is Outcome.REFUSED:
-            return ENDPOINT_REFUSAL
-        return record.error_code if record.error_code in self._codes else OTHER_CODE
+        code = record.own_code or ""
+        return code if code in self._codes else OTHER_CODE

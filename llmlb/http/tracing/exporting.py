@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -35,6 +36,10 @@ def is_traced(settings: Settings, environ: Mapping[str, str] = os.environ) -> bo
     return settings.tracing == "on"
 
 
+_TELLS_OF_CLIENTS = ("opentelemetry.trace.propagation.tracecontext", "opentelemetry.trace.span")
+"""Loggers of the SDK that warn of each `tracestate` that is none: anybody could fill the log so."""
+
+
 @asynccontextmanager
 async def tracing_by(
     settings: Settings, now: Callable[[], datetime], catalog: Callable[[], Catalog]
@@ -42,12 +47,14 @@ async def tracing_by(
     """What the exchanges tell of their ways, until the end of the block; then it is sent.
 
     Nothing of OpenTelemetry is even imported unless *settings* ask for it. Raises StartupError
-    if what that takes is not installed.
+    if what that takes is not installed, or its SDK refuses a variable of its own.
     """
     if not is_traced(settings):
         yield UNTRACED
         return
     provider = _provider()
+    for name in _TELLS_OF_CLIENTS:
+        logging.getLogger(name).setLevel(logging.ERROR)
     from llmlb.http.tracing.spans import SpanTracing  # noqa: PLC0415 - half a second, if asked for
 
     try:
@@ -70,7 +77,13 @@ def _provider() -> TracerProvider:
             "traces are asked for (LLMLB_TRACING or OTEL_EXPORTER_OTLP_ENDPOINT), and what makes "
             "them is not installed: install llmlb[otel], or set LLMLB_TRACING=off."
         ) from None
-    return provider_with(BatchSpanProcessor(OTLPSpanExporter()))
+    try:
+        return provider_with(BatchSpanProcessor(OTLPSpanExporter()))
+    except ValueError as error:
+        raise StartupError(
+            f"a variable of OpenTelemetry's (OTEL_…) has a value that it refuses ({error}): "
+            "correct it, or set LLMLB_TRACING=off."
+        ) from None
 
 
 def provider_with(processor: SpanProcessor) -> TracerProvider:

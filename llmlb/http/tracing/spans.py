@@ -141,7 +141,7 @@ def _of_request(record: RequestRecord) -> Iterator[tuple[str, AttributeValue | N
     yield "gen_ai.response.model", record.served_model
     yield "gen_ai.usage.input_tokens", record.usage.input_tokens
     yield "gen_ai.usage.output_tokens", record.usage.output_tokens
-    yield "error.type", record.error_code
+    yield "error.type", record.own_code
     yield "llmlb.request_id", record.request_id
     yield "llmlb.outcome", record.outcome.value
     yield "llmlb.endpoint", record.endpoint_name

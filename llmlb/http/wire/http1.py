@@ -10,7 +10,6 @@ import h11
 import trio
 from hypercorn.protocol.events import Request
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
-from hypercorn.protocol.ws_stream import WSStream
 from wsproto.events import Ping
 
 from llmlb.errors import (
@@ -23,7 +22,12 @@ from llmlb.errors import (
 from llmlb.http.policy import HEADER_BLOCK_LIMIT_BYTES, has_two_lengths
 from llmlb.http.render import render_error
 from llmlb.http.response_policy import OF_API
-from llmlb.http.wire.websocket import PassingConnection, opens_websocket, plain_headers
+from llmlb.http.wire.websocket import (
+    PassingConnection,
+    PassingStream,
+    opens_websocket,
+    plain_headers,
+)
 
 AHEAD_LIMIT_BYTES = 64 * 1024
 """No more is read of requests that are sent before the one at hand has been answered."""
@@ -111,7 +115,7 @@ def _refuse(request: h11.Request) -> None:
 
 
 class Http1(H11Protocol):
-    """hypercorn's HTTP/1.1, without a way to any other protocol, and with errors in our shape."""
+    """hypercorn's HTTP/1.1, with a way to WebSockets and no other, and with errors in our shape."""
 
     connection: StrictConnection | PassingConnection
 
@@ -127,7 +131,7 @@ class Http1(H11Protocol):
 
     async def ask_whether_there(self) -> bool:
         """Send a ping, if this is a WebSocket; False if it is none."""
-        if not isinstance(self.stream, WSStream):
+        if not isinstance(self.stream, PassingStream):
             return False
         if self.stream.handshake.accepted:
             await self.stream._send_wsproto_event(Ping())  # noqa: SLF001 - there is no other way
@@ -162,7 +166,7 @@ class Http1(H11Protocol):
 
     async def _create_websocket(self, request: h11.Request) -> None:
         """As hypercorn does, but with a connection that is asked what ours are asked."""
-        self.stream = WSStream(
+        self.stream = PassingStream(
             self.app,
             self.config,
             self.context,

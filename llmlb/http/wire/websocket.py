@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 
 import h11
+from hypercorn.protocol.events import Data, StreamClosed
 from hypercorn.protocol.h11 import H11WSConnection
+from hypercorn.protocol.ws_stream import WSStream
+from wsproto.events import CloseConnection, Event
+from wsproto.frame_protocol import CloseReason
 
 PATHS = b"/ws/"
 """What WebSockets can be opened on. Everywhere else the wish is passed over, as HTTP allows."""
@@ -48,6 +52,18 @@ def plain_headers(request: h11.Request) -> list[tuple[bytes, bytes]]:
     return [(name, value) for name, value in request.headers if name not in _NEGOTIATED]
 
 
+class PassingStream(WSStream):
+    """hypercorn's, which has told a client that its message is too large and would still keep it.
+
+    It would go on doing so for as long as the client goes on sending, and count it as a follower.
+    """
+
+    async def _send_wsproto_event(self, event: Event) -> None:
+        await super()._send_wsproto_event(event)
+        if isinstance(event, CloseConnection) and event.code == CloseReason.MESSAGE_TOO_BIG:
+            await self.send(StreamClosed(stream_id=self.stream_id))
+
+
 class PassingConnection(H11WSConnection):
     """What stands in the place of h11's connection once bytes just pass."""
 
@@ -55,3 +71,19 @@ class PassingConnection(H11WSConnection):
     is_far_ahead = False
     has_unread = True
     """The client's side of the goodbye is still to come."""
+
+    @property
+    def _is_open(self) -> bool:
+        return self.h11_connection.our_state is h11.SWITCHED_PROTOCOL
+
+    def receive_data(self, data: bytes) -> None:
+        if self._is_open or len(self.buffer) < MOST_BYTES:
+            super().receive_data(data)
+
+    def next_event(self) -> Data | type[h11.NEED_DATA]:
+        """What has come next; nothing before the handshake has been answered.
+
+        hypercorn would refuse who does not wait for that, whatever the application is answering
+        in the same moment, and not tell it: it would follow for a client that is gone.
+        """
+        return super().next_event() if self._is_open else h11.NEED_DATA
