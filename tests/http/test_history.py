@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -222,6 +223,19 @@ async def test_every_format_holds_all_that_is_asked_for(
     assert reply.complete
     assert [json.loads(line)["id"] for line in reply.body.splitlines()] == expected
     assert all(one["request_body"] == "é" for one in array)
+
+
+@pytest.mark.parametrize("name", ["csv", "json", "jsonl"])
+async def test_half_a_character_that_an_endpoint_spelt_breaks_no_export(
+    served: Served, name: str
+) -> None:
+    odd = replace(record().attempts[0], reason="It broke: \ud800")
+    await past(served, refused(0, attempts=(odd,), error_message=odd.reason))
+    reply = await look(served, f"{HISTORY}/export", format=name)
+    assert reply.complete
+    if name != "csv":
+        (one,) = json.loads(reply.body if name == "json" else b"[" + reply.body + b"]")
+        assert one["tries"][0]["reason"] == odd.reason
 
 
 async def test_an_export_whose_page_fails_is_broken_off(

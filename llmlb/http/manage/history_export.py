@@ -103,7 +103,8 @@ class Export:
                 if not begun:
                     await downstream.begin(Head(200, tuple(self.headers.items())))
                 if data:
-                    await downstream.send(data.encode())
+                    # half a surrogate pair, which an endpoint may have spelt, is spelt so again
+                    await downstream.send(data.encode(errors="backslashreplace"))
             if taking.cancelled_caught:
                 return False
             if page.next is None:
