@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 CLIENT_LEFT = 499
 """The status that is recorded where the client left before there was one, as nginx does."""
 
+MOST_TEXT_CHARS = 500
+"""Of what strangers wrote: names, and the reasons of errors."""
+
 
 class Exclusion(StrEnum):
     """Why a request was not given to an endpoint that has its model."""

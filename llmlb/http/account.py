@@ -14,11 +14,8 @@ from llmlb.http.counted import Counted
 from llmlb.http.downstream import Asked
 from llmlb.http.keeping import kept_request, kept_response
 from llmlb.http.trail import Trail
-from llmlb.records import CLIENT_LEFT, Bodies, RequestRecord
+from llmlb.records import CLIENT_LEFT, MOST_TEXT_CHARS, Bodies, RequestRecord
 from llmlb.types import Api
-
-MOST_TEXT_CHARS = 500
-"""Of what strangers wrote: names, and the reasons of errors."""
 
 
 @dataclass(slots=True)

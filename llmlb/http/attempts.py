@@ -23,7 +23,7 @@ from llmlb.http.trail import Trail
 from llmlb.http.upstream.client import INSTANCE_HEADER, UpstreamClient
 from llmlb.http.upstream.faults import UpstreamFault
 from llmlb.http.verdict import verdict_on
-from llmlb.records import Attempt
+from llmlb.records import MOST_TEXT_CHARS, Attempt
 from llmlb.settings import Settings
 from llmlb.types import Api, Endpoint
 
@@ -31,8 +31,6 @@ log = structlog.get_logger()
 
 _TO_ENDPOINT = ("content-type", "accept", "traceparent", "tracestate", INSTANCE_HEADER)
 """Of the client's headers, what every endpoint gets to see. Never a credential."""
-
-MOST_REASON_CHARS = 500
 
 _NO_INFERENCE = frozenset({Api.COUNT_TOKENS})
 """Says nothing of how fast an endpoint answers, and costs no tokens."""
@@ -198,7 +196,7 @@ class Attempts:
                 first_token_ms,
                 lease.outcome,
                 status,
-                None if failure is None else str(failure)[:MOST_REASON_CHARS],
+                None if failure is None else str(failure)[:MOST_TEXT_CHARS],
                 usage,
             )
         )

@@ -11,6 +11,7 @@ import pytest
 from llmlb.accounting import Outcome
 from llmlb.errors import StoreUnavailable
 from llmlb.http.keeping import LOOKED_AT_BYTES, kept_request, kept_response
+from llmlb.records import MOST_TEXT_CHARS
 from llmlb.store.history import Row
 from llmlb.store.history_search import HistorySearch
 from llmlb.types import Api
@@ -83,6 +84,16 @@ async def test_a_history_that_cannot_be_written_costs_no_request(
         assert not await scene.house.history.flush()
         assert scene.house.history.statistics().waiting == 3
     assert [row["request_id"] for row in await rows(scene)] == ["r0", "r1", "r2"]
+
+
+async def test_of_a_model_s_name_only_so_much_is_remembered(scene: Scene) -> None:
+    await scene.endpoint("a")
+    await scene.ask(chat("m" * 1_000_000), request_id="long")
+    (row,) = await rows(scene)
+    record = scene.house.recent.find("long")
+    assert record is not None
+    assert [d.model for d in record.decisions] == [record.model] == ["m" * MOST_TEXT_CHARS]
+    assert len(row["decision"]) < 2 * MOST_TEXT_CHARS
 
 
 # -- bodies
