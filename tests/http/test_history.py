@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from llmlb.accounting import Outcome
 from llmlb.errors import StoreUnavailable
 from llmlb.http.manage import history_export
-from llmlb.http.manage.history_json import CSV_COLUMNS
+from llmlb.http.manage.history_json import CSV_COLUMNS, csv_line
 from llmlb.http.manage.history_query import cursor_at, place_at
 from llmlb.http.openapi import clients as clients_described
 from llmlb.http.openapi import history as described
@@ -200,6 +200,27 @@ async def test_csv_has_the_older_columns_first_and_calculates_nothing(served: Se
     assert dict(zip(header, plain, strict=True))["status"] == "success"
     row = dict(zip(header, second, strict=True))
     assert (row["model"], row["request_id"]) == ("'\tx", "'-1")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "=1+1",
+        " =1+1",
+        "\n=1+1",
+        "\ufeff=1+1",
+        "\u00a0 -1",
+        "\uff1d1+1",
+        "\uff20x",
+        "\u22121",
+        "\nx",
+    ],
+)
+def test_no_disguise_makes_a_cell_a_formula(name: str) -> None:
+    row = dict.fromkeys(CSV_COLUMNS) | {"outcome": Outcome.SUCCEEDED, "model": name}
+    row |= dict.fromkeys(("endpoint_id", "endpoint_name", "endpoint_ip", "error_message"), name)
+    (cells,) = csv.reader(io.StringIO(csv_line(row), newline=""))
+    assert {cell for cell in cells if name in cell} == {f"'{name}"}
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 7])
