@@ -132,7 +132,8 @@ class RequestRecord:
     model: str
     """As the client named it; empty where it is not known."""
     known_model: bool
-    """Some endpoint has it: so it is one of few names, and not whatever a client makes up."""
+    """Some endpoint has it, or another model stands in for it: so it is one of few names, and not
+    whatever a client makes up."""
     served_model: str | None
     """The own id of the model on the endpoint that was asked last."""
     endpoint_id: EndpointId | None

@@ -55,7 +55,7 @@ class Account:
             path=(self.asked.asked_path or self.asked.path).partition("?")[0],
             stream=trail.stream,
             model=trail.asked_model[:MOST_TEXT_CHARS],
-            known_model=bool(self.house.registry.catalog.offering(trail.asked_model)),
+            known_model=self._known(trail.asked_model),
             served_model=None if last is None else last.model,
             endpoint_id=None if last is None else last.endpoint_id,
             endpoint_name=None if last is None else last.endpoint_name,
@@ -77,6 +77,11 @@ class Account:
             attempts=tuple(trail.tries),
             bodies=self._bodies() if self.sent.keeps_bytes else None,
         )
+
+    def _known(self, model: str) -> bool:
+        """Whether it is one of the few names that endpoints or the operator have given."""
+        house = self.house
+        return bool(house.registry.catalog.offering(model) or house.fallbacks_of(model))
 
     def _bodies(self) -> Bodies:
         most_bytes, sent = self.house.settings.history_body_bytes, self.sent
