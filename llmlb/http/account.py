@@ -12,7 +12,7 @@ from llmlb.errors import LbError
 from llmlb.house import House
 from llmlb.http.counted import Counted
 from llmlb.http.downstream import Asked
-from llmlb.http.keeping import kept_request, kept_response
+from llmlb.http.keeping import kept_reason, kept_request, kept_response
 from llmlb.http.trail import Trail
 from llmlb.records import CLIENT_LEFT, MOST_TEXT_CHARS, Bodies, RequestRecord
 from llmlb.types import Api
@@ -66,7 +66,7 @@ class Account:
             outcome=self._outcome(error),
             status=status,
             error_code=None if error is None else error.error_code(),
-            error_message=None if error is None else error.message[:MOST_TEXT_CHARS],
+            error_message=None if error is None else kept_reason(error.message),
             waited_ms=trail.waited_s * 1000,
             duration_ms=lasted_s * 1000,
             time_to_first_token_ms=None if last is None else last.time_to_first_token_ms,

@@ -16,6 +16,7 @@ from llmlb.house import House
 from llmlb.http.cutoff import CutOff
 from llmlb.http.downstream import Downstream, Headers, Inbound, Nobody
 from llmlb.http.inference import Call, InferenceRequest
+from llmlb.http.keeping import kept_reason
 from llmlb.http.loads import Loads
 from llmlb.http.refusal import UsageRefused
 from llmlb.http.relay import Patience, Relay, as_error
@@ -23,7 +24,7 @@ from llmlb.http.trail import Trail
 from llmlb.http.upstream.client import INSTANCE_HEADER, UpstreamClient
 from llmlb.http.upstream.faults import UpstreamFault
 from llmlb.http.verdict import verdict_on
-from llmlb.records import MOST_TEXT_CHARS, Attempt
+from llmlb.records import Attempt
 from llmlb.settings import Settings
 from llmlb.types import Api, Endpoint
 
@@ -196,7 +197,7 @@ class Attempts:
                 first_token_ms,
                 lease.outcome,
                 status,
-                None if failure is None else str(failure)[:MOST_TEXT_CHARS],
+                None if failure is None else kept_reason(str(failure)),
                 usage,
             )
         )

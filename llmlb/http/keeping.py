@@ -1,13 +1,15 @@
-"""What of the bodies of an exchange goes into the history, where an operator wants that."""
+"""What of an exchange's words is remembered: of reasons a little, of bodies if that is wanted."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 
 from llmlb.http.downstream import Headers
 from llmlb.http.intake.form import Form
 from llmlb.http.without_media import without_media
+from llmlb.records import MOST_TEXT_CHARS
 
 LOOKED_AT_BYTES = 256 * 1024
 """Of a body: what comes after it is not kept, however much of that is media."""
@@ -15,7 +17,22 @@ LOOKED_AT_BYTES = 256 * 1024
 _MARGIN = 4
 """So many times what is kept is looked at first; it is enough where there is little media."""
 
+_ECHO = re.compile(r"""[,{]\s?\\?['"]input\\?['"]\s?:|\binput_value=""")
+"""Where servers that check requests with pydantic, as vLLM, begin to quote the request."""
+
 _TEXTS = ("application/json", "text/", "application/x-ndjson")
+
+
+def kept_reason(reason: str) -> str:
+    """What is remembered of the words of an error, which more people see than who asked.
+
+    Endpoints quote what they were sent: media, credentials, and whole requests.
+    """
+    some = reason[: 2 * MOST_TEXT_CHARS]
+    echo = _ECHO.search(some)
+    if echo is not None:
+        some = f"{some[: echo.start()]} […]"
+    return without_media(some, whole=len(some) == len(reason))[:MOST_TEXT_CHARS]
 
 
 def kept_request(body: bytes | Form | None, most_bytes: int) -> str | None:

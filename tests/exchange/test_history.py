@@ -96,6 +96,37 @@ async def test_of_a_model_s_name_only_so_much_is_remembered(scene: Scene) -> Non
     assert len(row["decision"]) < 2 * MOST_TEXT_CHARS
 
 
+_SECRET = "my very own words"
+_PYDANTIC = {"type": "missing", "loc": ["body", "n"], "msg": "Field required"}
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ({"detail": [_PYDANTIC | {"input": {"prompt": _SECRET}}]}, "Field required"),
+        ({"error": {"message": str([_PYDANTIC | {"input": _SECRET}])}}, "Field required"),
+        ({"error": {"message": f"1 error\nn\n  [input_value={_SECRET!r}]"}}, "1 error"),
+        ({"error": "cannot load 'data:image/png;base64,QUJDREVGR0g='"}, "cannot load"),
+        ({"error": "Incorrect API key: sk-abcdefghijklmnop1234"}, "Incorrect API key: ***"),
+        ({"error": "Invalid type for 'input': got an object"}, "'input': got an object"),
+    ],
+)
+@pytest.mark.parametrize("status", [400, 500])
+async def test_what_an_endpoint_quotes_of_a_request_is_told_to_its_client_alone(
+    scene: Scene, said: Any, kept: str, status: int
+) -> None:
+    await scene.endpoint("a")
+    scene.on("a", json_answer(said, status=status))
+    reply = await scene.ask()
+    assert kept.partition(":")[0] in reply.body.decode()
+    (row,) = await rows(scene)
+    [tried] = json.loads(row["decision"])["attempts"]
+    for told in (row["error_message"], tried["reason"]):
+        assert kept in told
+        for quoted in (_SECRET, "QUJDREVG", "sk-abc"):
+            assert quoted not in told
+
+
 # -- bodies
 
 
