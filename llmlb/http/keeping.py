@@ -40,7 +40,9 @@ def kept_request(body: bytes | Form | None, most_bytes: int) -> str | None:
     if body is None:
         return None
     if isinstance(body, Form):
-        return _kept_text(_fields_of(body).encode(), most_bytes)
+        fields, whole = _fields_of(body)
+        size_bytes = len(fields) if whole else body.size_bytes
+        return _kept_text(fields[:LOOKED_AT_BYTES], most_bytes, size_bytes)
     return _kept_text(body[:LOOKED_AT_BYTES], most_bytes, len(body))
 
 
@@ -57,9 +59,8 @@ def kept_response(first: bytes, sent_bytes: int, headers: Headers, most_bytes: i
     return _kept_text(first, most_bytes, sent_bytes)
 
 
-def _kept_text(first: bytes, most_bytes: int, size_bytes: int | None = None) -> str:
+def _kept_text(first: bytes, most_bytes: int, size_bytes: int) -> str:
     """The beginning of a text without its media; *first* is as much of it as is looked at."""
-    size_bytes = len(first) if size_bytes is None else size_bytes
     if b"\0" in first:
         return f"[no text, {size_bytes} bytes]"
     some = first[: _MARGIN * most_bytes]
@@ -77,12 +78,19 @@ def _without_media(data: bytes, *, whole: bool) -> bytes:
     return without_media(text, whole=whole).encode("utf-8", "replace")
 
 
-def _fields_of(form: Form) -> str:
-    """A form as JSON: its short fields with their values, of all else the size alone."""
-    fields = [
-        {"name": part.name, "bytes": part.end - part.start, "content_type": part.content_type}
-        if part.value is None or part.filename is not None
-        else {"name": part.name, "value": part.value.decode("utf-8", "replace")}
-        for part in form.parts
-    ]
-    return json.dumps({"form": fields}, ensure_ascii=False)
+def _fields_of(form: Form) -> tuple[bytes, bool]:
+    """A form as JSON, as much as is looked at, and whether that is all of it.
+
+    Its short fields with their values, of all else the size alone.
+    """
+    fields: list[Mapping[str, object]] = []
+    left = LOOKED_AT_BYTES
+    for part in form.parts:
+        if part.value is None or part.filename is not None:
+            shown = {"bytes": part.end - part.start, "content_type": part.content_type}
+            fields.append({"name": part.name, **shown})
+        elif left > 0:
+            value = part.value[:left].decode("utf-8", "replace")
+            fields.append({"name": part.name, "value": value})
+            left -= len(part.value)
+    return json.dumps({"form": fields}, ensure_ascii=False).encode("utf-8", "replace"), left > 0

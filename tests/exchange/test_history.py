@@ -10,6 +10,7 @@ import pytest
 
 from llmlb.accounting import Outcome
 from llmlb.errors import StoreUnavailable
+from llmlb.http import keeping
 from llmlb.http.keeping import LOOKED_AT_BYTES, kept_request, kept_response
 from llmlb.records import MOST_TEXT_CHARS
 from llmlb.store.history import Row
@@ -171,6 +172,23 @@ async def test_of_a_form_the_short_fields_alone_are_kept() -> None:
     assert named["model"]["value"] == "whisper-1"
     assert named["prompt"]["value"] == "[redacted data-url len=8]"
     assert named["file"].keys() == {"name", "bytes", "content_type"}
+
+
+async def test_of_a_form_no_more_is_looked_at_than_of_any_body(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked_at: list[int] = []
+
+    def without_media(text: str, *, whole: bool) -> str:
+        looked_at.append(len(text))
+        return "" if whole or len(looked_at) == 1 else text
+
+    monkeypatch.setattr(keeping, "without_media", without_media)
+    fields = {f"f{n}": base64.b64encode(bytes(45_000)).decode() for n in range(12)}
+    async with form_of({**fields, "file": ("x.wav", "audio/wav", b"RIFF")}) as form:
+        kept = kept_request(form, 1000) or ""
+        assert kept.endswith(f" [cut; {form.size_bytes} bytes in all]")
+    assert looked_at == [4000, LOOKED_AT_BYTES]
 
 
 @pytest.mark.parametrize(
