@@ -26,7 +26,7 @@ async def test_those_who_could_are_named_first_and_the_rest_is_counted(
     view = admission.view("m", CHAT)
 
     named = [(c.name, c.excluded) for c in view.candidates]
-    everybody = [(one.name, None) for one in reversed(fleet)]
+    everybody: list[tuple[str, Exclusion | None]] = [(one.name, None) for one in reversed(fleet)]
     everybody += [(one.name, Exclusion.DISABLED) for one in off]
     assert named == everybody[:MOST_CANDIDATES]
     assert len(named) + view.omitted == able + disabled

@@ -13,6 +13,7 @@ from llmlb.addresses import group_of
 from llmlb.house import House
 from llmlb.http.manage.dashboard_settings import alert_threshold
 from llmlb.http.manage.endpoint_json import JsonObject
+from llmlb.http.manage.history_export import WHAT
 from llmlb.http.manage.history_json import record_json
 from llmlb.http.manage.query import Page, reading, text_in
 from llmlb.store.clients import ModelShare, Span
@@ -23,8 +24,6 @@ PER_PAGE = 20
 RECENT_REQUESTS = 20
 DAY, WEEK, HOUR = timedelta(days=1), timedelta(days=7), timedelta(hours=1)
 
-WHAT = "The request history"
-READ_LIMIT_S = 30.0
 REMEDY = "try again later"
 
 _SHOWN = ("id", "timestamp", "model", "status", "duration_ms")
@@ -40,7 +39,7 @@ def clients(house: Callable[[], House]) -> Blueprint:
         page = Page.asked(request.args, default_size=PER_PAGE)
         prefix, current = text_in(request.args, "ip") or "", house()
         now = current.world.now()
-        with reading(WHAT, READ_LIMIT_S, REMEDY):
+        with reading(WHAT, REMEDY):
             threshold = await alert_threshold(current.store)
             ranked, total = await current.store.clients.ranking(
                 now - DAY,
@@ -70,7 +69,7 @@ def clients(house: Callable[[], House]) -> Blueprint:
         current = house()
         this_hour = _hour_of(current.world.now())
         hours = _hours_between(this_hour - DAY, this_hour)
-        with reading(WHAT, READ_LIMIT_S, REMEDY):
+        with reading(WHAT, REMEDY):
             found = await current.store.clients.clients_in(hours)
         return jsonify(
             [
@@ -82,7 +81,7 @@ def clients(house: Callable[[], House]) -> Blueprint:
     @routes.get(f"{rule}/models")
     async def list_models_of_clients() -> Response:
         current = house()
-        with reading(WHAT, READ_LIMIT_S, REMEDY):
+        with reading(WHAT, REMEDY):
             shares = await current.store.clients.models(current.world.now() - DAY)
         return jsonify([_share_json(share) for share in shares])
 
@@ -91,7 +90,7 @@ def clients(house: Callable[[], House]) -> Blueprint:
         current, address = house(), request.args.get("ip")
         end = _hour_of(current.world.now()) + HOUR
         hours = _hours_between(end - WEEK, end)
-        with reading(WHAT, READ_LIMIT_S, REMEDY):
+        with reading(WHAT, REMEDY):
             found = await current.store.clients.requests_in(hours, group_of(address or None))
         cells = [
             {"day_of_week": hour.isoweekday() % 7, "hour": hour.hour, "count": count}
@@ -104,7 +103,7 @@ def clients(house: Callable[[], House]) -> Blueprint:
         current, client = house(), group_of(ip) or ""
         now = current.world.now()
         since, hours = now - DAY, _hours_between(now - DAY, now)
-        with reading(WHAT, READ_LIMIT_S, REMEDY):
+        with reading(WHAT, REMEDY):
             by_hour = await current.store.clients.requests_in(hours, client)
             detail = await current.store.clients.detail(client, since)
             recent = await current.store.history.search(
@@ -124,7 +123,7 @@ def clients(house: Callable[[], House]) -> Blueprint:
     @routes.get(f"{rule}/<path:ip>/api-keys")
     async def list_keys_of_client(ip: str) -> Response:
         current, client = house(), group_of(ip) or ""
-        with reading(WHAT, READ_LIMIT_S, REMEDY):
+        with reading(WHAT, REMEDY):
             found = await current.store.clients.keys(client, current.world.now() - DAY)
         known = current.keyring.accounts.keys
         return jsonify(

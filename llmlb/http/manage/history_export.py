@@ -18,10 +18,11 @@ from llmlb.store.history_search import NEWEST, HistorySearch, Place
 
 log = structlog.get_logger()
 
+WHAT, REMEDY = "The request history", "ask for less at once"
+
 PAGE = 200
 """Requests that are read at once: some MiB, if bodies are kept."""
 
-READ_LIMIT_S = 30.0
 TAKING_LIMIT_S = 30.0
 """A client that takes nothing for so long is cut off."""
 
@@ -71,7 +72,7 @@ class Export:
 
     async def page(self, after: Place = NEWEST) -> Found:
         """The first page, or the one after a place. Raises StoreUnavailable."""
-        with reading("The request history", READ_LIMIT_S, "ask for less at once"):
+        with reading(WHAT, REMEDY):
             return await self.history.search(
                 self.wanted, PAGE, after=after, details=self.format.details
             )
