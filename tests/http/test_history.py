@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 from llmlb.accounting import Outcome
 from llmlb.errors import StoreUnavailable
 from llmlb.http.manage import history_export
+from llmlb.http.manage.history_export import FORMATS, Export
 from llmlb.http.manage.history_json import CSV_COLUMNS, csv_line
 from llmlb.http.manage.history_query import cursor_at, place_at
 from llmlb.http.openapi import clients as clients_described
@@ -25,8 +26,9 @@ from llmlb.records import Bodies
 from llmlb.store import history as history_store
 from llmlb.store import history_search
 from llmlb.store.history import Found
-from llmlb.store.history_search import Place
+from llmlb.store.history_search import HistorySearch, Place
 from tests.fakes.asgi import Request
+from tests.fakes.downstream import FakeDownstream
 from tests.fakes.house import NOW
 from tests.fakes.records import record, refused
 from tests.fakes.served import Served
@@ -281,6 +283,32 @@ async def test_an_export_whose_page_fails_is_broken_off(
     asked = 2
     reply = await look(served, f"{HISTORY}/export")
     assert (reply.status, reply.error["code"]) == (503, "store_unavailable")
+
+
+async def test_a_client_that_takes_a_large_page_slowly_gets_it_all(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bodies = Bodies("x" * history_export.PIECE_CHARS, "y" * history_export.PIECE_CHARS)
+    await past(served, *(record(n, bodies=bodies) for n in range(5)))
+    largest = 0
+
+    class Slow(FakeDownstream):
+        async def send(self, data: bytes) -> None:
+            nonlocal largest
+            largest = max(largest, len(data))
+            await trio.sleep(len(data) / 10_000)
+            await super().send(data)
+
+    client = Slow()
+    history = served.app.house.store.history
+    export = Export(history, HistorySearch(), FORMATS["jsonl"], "r1")
+    began_s = trio.current_time()
+    await export.run(await export.page(), client)
+
+    assert len(client.body.splitlines()) == 5
+    assert not client.aborted
+    assert trio.current_time() - began_s > 2 * history_export.TAKING_LIMIT_S
+    assert largest < 4 * history_export.PIECE_CHARS
 
 
 async def test_a_client_that_takes_no_more_of_an_export_is_cut_off(
