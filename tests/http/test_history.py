@@ -440,6 +440,20 @@ async def test_one_client_is_shown(served: Served, ip: str) -> None:
     assert keys == [{"api_key_id": "k1", "name": None, "request_count": 2}]
 
 
+async def test_what_a_clock_that_was_ahead_has_left_behind_counts_nowhere(served: Served) -> None:
+    await past(served, ago(0, 1), *(ago(n, -24 * 365, model="later") for n in range(1, 200)))
+    listed = await shown(served, CLIENTS, clients_described.ClientListShown)
+    [one] = listed["rankings"]
+    assert (one["request_count"], one["is_alert"]) == (1, False)
+    [share] = (await look(served, f"{CLIENTS}/models")).json
+    assert share["request_count"] == 1
+    detail = (await look(served, f"{CLIENTS}/10.0.0.7/detail")).json
+    assert detail["total_requests"] == sum(h["count"] for h in detail["hourly_pattern"]) == 1
+    assert [recent["id"] for recent in detail["recent_requests"]] == ["row-0"]
+    [key] = (await look(served, f"{CLIENTS}/10.0.0.7/api-keys")).json
+    assert key["request_count"] == 1
+
+
 async def test_a_client_that_nobody_knows_did_nothing(served: Served) -> None:
     nobody = quote("<b>/../%")
     detail = await shown(served, f"{CLIENTS}/{nobody}/detail", clients_described.ClientDetailShown)

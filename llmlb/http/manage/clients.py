@@ -38,12 +38,12 @@ def clients(house: Callable[[], House]) -> Blueprint:
     async def list_clients() -> Response:
         page = Page.asked(request.args, default_size=PER_PAGE)
         prefix, current = text_in(request.args, "ip") or "", house()
-        now = current.world.now()
+        span = _last_day(current)
         with reading(WHAT, REMEDY):
             threshold = await alert_threshold(current.store)
             ranked, total = await current.store.clients.ranking(
-                now - DAY,
-                now - HOUR,
+                span,
+                span[1] - HOUR,
                 prefix=prefix,
                 most=page.size,
                 skip=(page.number - 1) * page.size,
@@ -82,7 +82,7 @@ def clients(house: Callable[[], House]) -> Blueprint:
     async def list_models_of_clients() -> Response:
         current = house()
         with reading(WHAT, REMEDY):
-            shares = await current.store.clients.models(current.world.now() - DAY)
+            shares = await current.store.clients.models(_last_day(current))
         return jsonify([_share_json(share) for share in shares])
 
     @routes.get(f"{rule}/heatmap")
@@ -101,13 +101,13 @@ def clients(house: Callable[[], House]) -> Blueprint:
     @routes.get(f"{rule}/<path:ip>/detail")
     async def show_client(ip: str) -> Response:
         current, client = house(), group_of(ip) or ""
-        now = current.world.now()
-        since, hours = now - DAY, _hours_between(now - DAY, now)
+        since, until = span = _last_day(current)
+        hours = _hours_between(since, until)
         with reading(WHAT, REMEDY):
             by_hour = await current.store.clients.requests_in(hours, client)
-            detail = await current.store.clients.detail(client, since)
+            detail = await current.store.clients.detail(client, span)
             recent = await current.store.history.search(
-                HistorySearch(client=client, time_from=since), RECENT_REQUESTS
+                HistorySearch(client=client, time_from=since, time_to=until), RECENT_REQUESTS
             )
         return jsonify(
             total_requests=detail.requests,
@@ -124,7 +124,7 @@ def clients(house: Callable[[], House]) -> Blueprint:
     async def list_keys_of_client(ip: str) -> Response:
         current, client = house(), group_of(ip) or ""
         with reading(WHAT, REMEDY):
-            found = await current.store.clients.keys(client, current.world.now() - DAY)
+            found = await current.store.clients.keys(client, _last_day(current))
         known = current.keyring.accounts.keys
         return jsonify(
             [
@@ -138,6 +138,15 @@ def clients(house: Callable[[], House]) -> Blueprint:
         )
 
     return routes
+
+
+def _last_day(house: House) -> Span:
+    """The 24 hours until now, this very instant included.
+
+    It has an end, for a clock that was put back leaves requests behind that came later than now.
+    """
+    until = house.world.now() + timedelta.resolution
+    return until - DAY, until
 
 
 def _hour_of(now: datetime) -> datetime:
