@@ -39,19 +39,19 @@ def explanation(record: RequestRecord) -> JsonObject:
 def way(record: RequestRecord) -> JsonObject:
     """The part of it that history keeps beside what has columns of its own."""
     return {
-        "decisions": [_decision(decision) for decision in record.decisions],
+        "decisions": [_decision(decision, only=record.only) for decision in record.decisions],
         "attempts": [_attempt(attempt) for attempt in record.attempts],
     }
 
 
-def _decision(decision: Decision) -> JsonObject:
+def _decision(decision: Decision, *, only: bool) -> JsonObject:
     shown = {
         "model": decision.model,
         "at_ms": _ms(decision.at_ms),
         "waited_ms": _ms(decision.waited_ms),
         "answer": decision.answer,
         "endpoint_id": decision.endpoint_id,
-        "why": why(decision),
+        "why": why(decision, only=only),
         **_view(decision.view),
     }
     if decision.on_arrival is not None:

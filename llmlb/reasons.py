@@ -17,12 +17,26 @@ _REFUSED = {
 }
 
 
-def why(decision: Decision) -> str:
-    """One sentence: the grounds of this decision, as its candidates show them."""
+_REFUSED_OF_ONE = {
+    "timeout": "The only endpoint that may serve it did not come free within the time.",
+    "model_unknown": "The only endpoint that may serve it does not have this model.",
+    "none_capable": "The only endpoint that may serve it is down, or has failed it already.",
+    "rate_limited": "The only endpoint that may serve it has asked to be left alone for a while.",
+}
+
+
+def why(decision: Decision, *, only: bool = False) -> str:
+    """One sentence: the grounds of this decision, as its candidates show them.
+
+    *only*: no other endpoint was looked at, for the request was for this one.
+    """
+    refused = _REFUSED | _REFUSED_OF_ONE if only else _REFUSED
     could = [c for c in decision.view.candidates if c.excluded is None]
     chosen = next((c for c in could if c.endpoint_id == decision.endpoint_id), None)
     if chosen is None:
-        return _REFUSED.get(decision.answer, "It was given to no endpoint.")
+        return refused.get(decision.answer, "It was given to no endpoint.")
+    if only:
+        return "The request was for this endpoint, or for what it keeps, and for no other."
     others = [c for c in could if c is not chosen]
     if not others:
         alone = len(decision.view.candidates) + decision.view.omitted == 1

@@ -18,6 +18,9 @@ ENDPOINT_REFUSAL = "endpoint_refusal"
 CLIENT_LEFT = 499
 """The status that is recorded where the client left before there was one, as nginx does."""
 
+MOST_TEXT_CHARS = 500
+"""Of what strangers wrote: names, and the reasons of errors."""
+
 
 class Exclusion(StrEnum):
     """Why a request was not given to an endpoint that has its model."""
@@ -132,7 +135,8 @@ class RequestRecord:
     model: str
     """As the client named it; empty where it is not known."""
     known_model: bool
-    """Some endpoint has it: so it is one of few names, and not whatever a client makes up."""
+    """Some endpoint has it, or another model stands in for it: so it is one of few names, and not
+    whatever a client makes up."""
     served_model: str | None
     """The own id of the model on the endpoint that was asked last."""
     endpoint_id: EndpointId | None

@@ -100,6 +100,18 @@ def test_the_only_endpoint_of_a_model() -> None:
     assert why(alone) == "It is the only endpoint of the model."
 
 
+@pytest.mark.parametrize(
+    "answer", ["granted", "timeout", "model_unknown", "none_capable", "rate_limited"]
+)
+def test_of_a_request_for_one_endpoint_nothing_is_said_of_the_others(answer: str) -> None:
+    to = A if answer == "granted" else None
+    made = Decision("tiny", 0.0, 0.0, answer, to, View((candidate(),)))
+    told = explanation(replace(record(made), only=True))
+    [shown] = told["decisions"]
+    assert shown["why"] != why(made)
+    assert "this endpoint" in shown["why"] or "that may serve it" in shown["why"]
+
+
 candidates = st.builds(
     Candidate,
     st.sampled_from([A, B]),

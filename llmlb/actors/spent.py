@@ -20,7 +20,7 @@ def usage_of(record: RequestRecord) -> Iterator[tuple[UsageKey, Totals]]:
     model = usual(record.model) if record.known_model else ""
     key_id = record.key_id or ""
     for attempt in record.attempts[:-1]:
-        if attempt.usage.total:
+        if attempt.usage != NOTHING_TOLD:
             key = UsageKey(attempt.endpoint_id, model, record.api, day, key_id)
             yield key, Totals.of_tokens(attempt.usage)
     usage = record.attempts[-1].usage if record.attempts else NOTHING_TOLD

@@ -12,13 +12,10 @@ from llmlb.errors import LbError
 from llmlb.house import House
 from llmlb.http.counted import Counted
 from llmlb.http.downstream import Asked
-from llmlb.http.keeping import kept_request, kept_response
+from llmlb.http.keeping import kept_reason, kept_request, kept_response
 from llmlb.http.trail import Trail
-from llmlb.records import CLIENT_LEFT, Bodies, RequestRecord
+from llmlb.records import CLIENT_LEFT, MOST_TEXT_CHARS, Bodies, RequestRecord
 from llmlb.types import Api
-
-MOST_TEXT_CHARS = 500
-"""Of what strangers wrote: names, and the reasons of errors."""
 
 
 @dataclass(slots=True)
@@ -58,7 +55,7 @@ class Account:
             path=(self.asked.asked_path or self.asked.path).partition("?")[0],
             stream=trail.stream,
             model=trail.asked_model[:MOST_TEXT_CHARS],
-            known_model=bool(self.house.registry.catalog.offering(trail.asked_model)),
+            known_model=self._known(trail.asked_model),
             served_model=None if last is None else last.model,
             endpoint_id=None if last is None else last.endpoint_id,
             endpoint_name=None if last is None else last.endpoint_name,
@@ -69,7 +66,7 @@ class Account:
             outcome=self._outcome(error),
             status=status,
             error_code=None if error is None else error.error_code(),
-            error_message=None if error is None else error.message[:MOST_TEXT_CHARS],
+            error_message=None if error is None else kept_reason(error.message),
             waited_ms=trail.waited_s * 1000,
             duration_ms=lasted_s * 1000,
             time_to_first_token_ms=None if last is None else last.time_to_first_token_ms,
@@ -80,6 +77,11 @@ class Account:
             attempts=tuple(trail.tries),
             bodies=self._bodies() if self.sent.keeps_bytes else None,
         )
+
+    def _known(self, model: str) -> bool:
+        """Whether it is one of the few names that endpoints or the operator have given."""
+        house = self.house
+        return bool(house.registry.catalog.offering(model) or house.fallbacks_of(model))
 
     def _bodies(self) -> Bodies:
         most_bytes, sent = self.house.settings.history_body_bytes, self.sent

@@ -16,6 +16,7 @@ from llmlb.house import House
 from llmlb.http.cutoff import CutOff
 from llmlb.http.downstream import Downstream, Headers, Inbound, Nobody
 from llmlb.http.inference import Call, InferenceRequest
+from llmlb.http.keeping import kept_reason
 from llmlb.http.loads import Loads
 from llmlb.http.refusal import UsageRefused
 from llmlb.http.relay import Patience, Relay, as_error
@@ -31,8 +32,6 @@ log = structlog.get_logger()
 
 _TO_ENDPOINT = ("content-type", "accept", "traceparent", "tracestate", INSTANCE_HEADER)
 """Of the client's headers, what every endpoint gets to see. Never a credential."""
-
-MOST_REASON_CHARS = 500
 
 _NO_INFERENCE = frozenset({Api.COUNT_TOKENS})
 """Says nothing of how fast an endpoint answers, and costs no tokens."""
@@ -200,7 +199,7 @@ class Attempts:
                 first_token_ms,
                 lease.outcome,
                 status,
-                None if failure is None else str(failure)[:MOST_REASON_CHARS],
+                None if failure is None else kept_reason(str(failure)),
                 usage,
             )
         )

@@ -1,13 +1,15 @@
-"""What of the bodies of an exchange goes into the history, where an operator wants that."""
+"""What of an exchange's words is remembered: of reasons a little, of bodies if that is wanted."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 
 from llmlb.http.downstream import Headers
 from llmlb.http.intake.form import Form
 from llmlb.http.without_media import without_media
+from llmlb.records import MOST_TEXT_CHARS
 
 LOOKED_AT_BYTES = 256 * 1024
 """Of a body: what comes after it is not kept, however much of that is media."""
@@ -15,7 +17,22 @@ LOOKED_AT_BYTES = 256 * 1024
 _MARGIN = 4
 """So many times what is kept is looked at first; it is enough where there is little media."""
 
+_ECHO = re.compile(r"""[,{]\s?\\?['"]input\\?['"]\s?:|\binput_value=""")
+"""Where servers that check requests with pydantic, as vLLM, begin to quote the request."""
+
 _TEXTS = ("application/json", "text/", "application/x-ndjson")
+
+
+def kept_reason(reason: str) -> str:
+    """What is remembered of the words of an error, which more people see than who asked.
+
+    Endpoints quote what they were sent: media, credentials, and whole requests.
+    """
+    some = reason[: 2 * MOST_TEXT_CHARS]
+    echo = _ECHO.search(some)
+    if echo is not None:
+        some = f"{some[: echo.start()]} […]"
+    return without_media(some, whole=len(some) == len(reason))[:MOST_TEXT_CHARS]
 
 
 def kept_request(body: bytes | Form | None, most_bytes: int) -> str | None:
@@ -23,7 +40,9 @@ def kept_request(body: bytes | Form | None, most_bytes: int) -> str | None:
     if body is None:
         return None
     if isinstance(body, Form):
-        return _kept_text(_fields_of(body).encode(), most_bytes)
+        fields, whole = _fields_of(body)
+        size_bytes = len(fields) if whole else body.size_bytes
+        return _kept_text(fields[:LOOKED_AT_BYTES], most_bytes, size_bytes)
     return _kept_text(body[:LOOKED_AT_BYTES], most_bytes, len(body))
 
 
@@ -40,9 +59,8 @@ def kept_response(first: bytes, sent_bytes: int, headers: Headers, most_bytes: i
     return _kept_text(first, most_bytes, sent_bytes)
 
 
-def _kept_text(first: bytes, most_bytes: int, size_bytes: int | None = None) -> str:
+def _kept_text(first: bytes, most_bytes: int, size_bytes: int) -> str:
     """The beginning of a text without its media; *first* is as much of it as is looked at."""
-    size_bytes = len(first) if size_bytes is None else size_bytes
     if b"\0" in first:
         return f"[no text, {size_bytes} bytes]"
     some = first[: _MARGIN * most_bytes]
@@ -60,12 +78,19 @@ def _without_media(data: bytes, *, whole: bool) -> bytes:
     return without_media(text, whole=whole).encode("utf-8", "replace")
 
 
-def _fields_of(form: Form) -> str:
-    """A form as JSON: its short fields with their values, of all else the size alone."""
-    fields = [
-        {"name": part.name, "bytes": part.end - part.start, "content_type": part.content_type}
-        if part.value is None or part.filename is not None
-        else {"name": part.name, "value": part.value.decode("utf-8", "replace")}
-        for part in form.parts
-    ]
-    return json.dumps({"form": fields}, ensure_ascii=False)
+def _fields_of(form: Form) -> tuple[bytes, bool]:
+    """A form as JSON, as much as is looked at, and whether that is all of it.
+
+    Its short fields with their values, of all else the size alone.
+    """
+    fields: list[Mapping[str, object]] = []
+    left = LOOKED_AT_BYTES
+    for part in form.parts:
+        if part.value is None or part.filename is not None:
+            shown = {"bytes": part.end - part.start, "content_type": part.content_type}
+            fields.append({"name": part.name, **shown})
+        elif left > 0:
+            value = part.value[:left].decode("utf-8", "replace")
+            fields.append({"name": part.name, "value": value})
+            left -= len(part.value)
+    return json.dumps({"form": fields}, ensure_ascii=False).encode("utf-8", "replace"), left > 0

@@ -37,7 +37,7 @@ from llmlb.http.intake.form import Form
 from llmlb.http.tracing.trace import UNTRACED, Trace
 from llmlb.http.upstream.faults import FaultKind, UpstreamFault
 from llmlb.http.ways import Way
-from llmlb.records import Attempt, Decision, View
+from llmlb.records import MOST_TEXT_CHARS, Attempt, Decision, View
 from llmlb.types import Endpoint, EndpointId
 
 _REQUEST_MAY_BE_POISON = frozenset({500})
@@ -136,8 +136,9 @@ class Trail:
         if len(self.decisions) < MOST_DECISIONS:
             given_to = None if lease is None else lease.endpoint.id
             waited_ms, at_ms = waited_s * 1000, (trio.current_time() - self.began_s) * 1000
+            model = self.model[:MOST_TEXT_CHARS]
             self.decisions.append(
-                Decision(self.model, at_ms, waited_ms, answer, given_to, view, on_arrival)
+                Decision(model, at_ms, waited_ms, answer, given_to, view, on_arrival)
             )
 
     def turn_to(self, way: Way) -> None:

@@ -40,7 +40,6 @@ _MEMBER = re.compile(rf'"([\w-]{{1,60}}+){_QUOTE}\s{{0,20}}:\s{{0,20}}{_QUOTE}')
 """The name of a member whose value is a text, up to the value."""
 
 _MEDIA = re.compile(rf"(?:{_BASE64}++|{_ESCAPED})++(?=\\*+\"|\Z)")
-_SECRET = re.compile(r"(?:[^\"\\]++|\\{1,8}+[^\"\\])++")
 _CREDENTIAL = re.compile(r"\b(?:sk[-_][A-Za-z0-9_-]{16,}+|[Bb]earer +[\w.~+/=-]{16,}+)")
 _CREDENTIAL_SIGNS = ("sk-", "sk_", "earer ")
 _USER_OF_URL = re.compile(r"://[^/\s\"\\@]{1,200}@")
@@ -102,16 +101,42 @@ def _members(text: str) -> Iterator[str]:
     done = 0
     for member in _MEMBER.finditer(text):
         name, at = member[1], member.end()
+        if at < done:
+            continue  # within a secret
         if name in names and (value := _MEDIA.match(text, at)):
-            marker = _marker(value[0])
-        elif is_secret_name(name) and (value := _SECRET.match(text, at)):
-            marker = HIDDEN
+            marker, end = _marker(value[0]), value.end()
+        elif is_secret_name(name):
+            marker, end = HIDDEN, _end_of_value(text, at)
         else:
             continue
         yield text[done:at]
-        yield marker
-        done = value.end()
+        yield marker if end > at else ""
+        done = end
     yield text[done:]
+
+
+def _end_of_value(text: str, at: int) -> int:
+    """Where the value ends that begins at *at*, after a quote: before the quote of its own level.
+
+    Each level of JSON within JSON doubles the backslashes before a quote, and adds one.
+    """
+    own = _backslashes_before(text, at - 1, 0)
+    quote = text.find('"', at)
+    while quote >= 0:
+        there = _backslashes_before(text, quote, at)
+        if there < own:
+            return quote - there
+        if (there - own) % (2 * own + 2) == 0:  # more are backslashes of the value
+            return quote - own
+        quote = text.find('"', quote + 1)
+    return len(text)
+
+
+def _backslashes_before(text: str, end: int, begin: int) -> int:
+    at = end
+    while at > begin and text[at - 1] == "\\":
+        at -= 1
+    return end - at
 
 
 def _runs(text: str) -> Iterator[str]:

@@ -51,6 +51,7 @@ _newest = (
     .select(_AT, _CLIENT, HISTORY.model)
     .where(_CLIENT.isnotnull())
     .where(_AT >= VALUE)
+    .where(_AT < VALUE)
     .orderby(_AT, order=Order.desc)
     .limit(NUMBER)
     .as_("newest")
@@ -58,13 +59,14 @@ _newest = (
 
 
 def _of_all(*columns: Term) -> QueryBuilder:
-    """Of the requests since an instant, so many at most."""
+    """Of the requests between two instants, so many at most."""
     return Query.from_(_newest).select(*columns)
 
 
 def _of_one(*columns: Term) -> QueryBuilder:
-    """Of one client's requests since an instant."""
-    return Query.from_(HISTORY).select(*columns).where(_CLIENT == VALUE).where(_AT >= VALUE)
+    """Of one client's requests between two instants."""
+    of_it = Query.from_(HISTORY).select(*columns).where(_CLIENT == VALUE)
+    return of_it.where(_AT >= VALUE).where(_AT < VALUE)
 
 
 def _ranked(query: QueryBuilder, by: Term) -> QueryBuilder:
@@ -99,12 +101,12 @@ _KEYS = sql(_ranked(_with_a_key, HISTORY.api_key_id))
 
 @dataclass(frozen=True, slots=True)
 class RankedClient:
-    """A client that asked for something since an instant."""
+    """A client that asked for something in a span."""
 
     client: str
     requests: int
     recent_requests: int
-    """Since another, later instant."""
+    """In its last part."""
     last_seen: str
     keys: int
     """With so many API keys."""
@@ -121,7 +123,7 @@ class ModelShare:
 
 @dataclass(frozen=True, slots=True)
 class ClientDetail:
-    """What one client did since an instant."""
+    """What one client did in a span."""
 
     requests: int
     first_seen: str | None
@@ -136,16 +138,16 @@ class ClientRepository:
         self._database = database
 
     async def ranking(
-        self, since: datetime, recent: datetime, *, prefix: str, most: int, skip: int
+        self, span: Span, recent: datetime, *, prefix: str, most: int, skip: int
     ) -> tuple[list[RankedClient], int]:
-        """The clients that asked most often *since*, and how many there are in all.
+        """The clients that asked most often in *span*, and how many there are in all.
 
-        Of those that begin with *prefix*.
+        Of those that begin with *prefix*. *recent* is where the last part of the span begins.
         """
 
         def ranking(statements: Transaction) -> tuple[list[RankedClient], int]:
-            begin, looked_for = instant_text(since), beginning(prefix)
-            of_all = (begin, MOST_LOOKED_AT, *looked_for)
+            begin, end = _bounds(span)
+            of_all = (begin, end, MOST_LOOKED_AT, *beginning(prefix))
             ranked = []
             for row in statements.rows(_RANKING, *of_all, most, skip):
                 client = str(row["client_group"])
@@ -153,9 +155,9 @@ class ClientRepository:
                     RankedClient(
                         client,
                         row["total"],
-                        _number(statements, _COUNT_OF_ONE, client, instant_text(recent)),
+                        _number(statements, _COUNT_OF_ONE, client, instant_text(recent), end),
                         row["last_seen"],
-                        _number(statements, _KEY_COUNT, client, begin),
+                        _number(statements, _KEY_COUNT, client, begin, end),
                     )
                 )
             return ranked, _number(statements, _CLIENTS, *of_all)
@@ -176,7 +178,7 @@ class ClientRepository:
         """A day's worth of spans at a time, so that others get the database in between."""
 
         def some(statements: Transaction, some_spans: Sequence[Span]) -> list[int]:
-            bounds = [(instant_text(since), instant_text(until)) for since, until in some_spans]
+            bounds = map(_bounds, some_spans)
             return [_number(statements, statement, *bound, *values) for bound in bounds]
 
         found: list[int] = []
@@ -185,37 +187,42 @@ class ClientRepository:
             found += await self._database.read(partial(some, some_spans=these))
         return found
 
-    async def models(self, since: datetime) -> list[ModelShare]:
+    async def models(self, span: Span) -> list[ModelShare]:
         """The models that were asked for most often."""
-        of_all = (instant_text(since), MOST_LOOKED_AT)
+        of_all = (*_bounds(span), MOST_LOOKED_AT)
         return await self._database.read(
             lambda s: _shares(s, _MODELS, *of_all, total=_number(s, _COUNT, *of_all))
         )
 
-    async def detail(self, client: str, since: datetime) -> ClientDetail:
+    async def detail(self, client: str, span: Span) -> ClientDetail:
         """What *client* did."""
 
         def detail(statements: Transaction) -> ClientDetail:
-            whose = (client, instant_text(since))
-            (span,) = statements.rows(_SPAN, *whose)
-            total = int(span["total"])
+            whose = (client, *_bounds(span))
+            (found,) = statements.rows(_SPAN, *whose)
+            total = int(found["total"])
             return ClientDetail(
                 total,
-                span["first_seen"],
-                span["last_seen"],
+                found["first_seen"],
+                found["last_seen"],
                 _shares(statements, _MODELS_OF_ONE, *whose, total=total),
             )
 
         return await self._database.read(detail)
 
-    async def keys(self, client: str, since: datetime) -> Mapping[str, int]:
+    async def keys(self, client: str, span: Span) -> Mapping[str, int]:
         """How often *client* asked with which API key, by its id, the most frequent first."""
 
         def keys(statements: Transaction) -> Mapping[str, int]:
-            rows = statements.each(_KEYS, client, instant_text(since), MOST_KEYS)
+            rows = statements.each(_KEYS, client, *_bounds(span), MOST_KEYS)
             return {str(row["api_key_id"]): int(row["total"]) for row in rows}
 
         return await self._database.read(keys)
+
+
+def _bounds(span: Span) -> tuple[str, str]:
+    since, until = span
+    return instant_text(since), instant_text(until)
 
 
 def _number(statements: Transaction, statement: str, *values: Value) -> int:

@@ -16,7 +16,7 @@ from trio.testing import wait_all_tasks_blocked
 from llmlb.actors.history import History, HistoryStatistics, Keeping
 from llmlb.actors.history import waiting as bounds
 from llmlb.actors.history.history import CLOSING_WRITE_LIMIT_S, MOST_IN_BURST, WRITE_BEHIND_S
-from llmlb.actors.history.upkeep import PRUNE_EVERY_S
+from llmlb.actors.history.upkeep import DOUBTED_S, PRUNE_EVERY_S
 from llmlb.actors.history.waiting import MOST_WAITING, Waiting, size_of
 from llmlb.actors.mailbox import ActorGone
 from llmlb.errors import StoreUnavailable
@@ -230,6 +230,30 @@ async def test_without_an_age_nothing_is_too_old(
     await nursery.start(history_on(store, days=0).run)
     await trio.sleep(1)
     assert [older_than for older_than, _, _ in store.pruned] == [None]
+
+
+@pytest.mark.parametrize("put_back_after_s", [300.0, FOR_EVER_S])
+async def test_a_clock_that_leaps_ahead_makes_nothing_too_old_for_an_hour(
+    nursery: trio.Nursery, store: FakeHistoryStore, put_back_after_s: float
+) -> None:
+    leapt_at_s = 90.0
+
+    def leaping() -> datetime:
+        leapt = leapt_at_s <= trio.current_time() < leapt_at_s + put_back_after_s
+        return now() + timedelta(days=3650 if leapt else 0)
+
+    await nursery.start(History(store, keeping=Keeping(7, 5000, 10**6), now=leaping).run)
+    await trio.sleep(DOUBTED_S)
+    dates = [older_than for older_than, _, _ in store.pruned]
+    assert None not in dates[:2]
+    assert dates[2:7] == [None] * 5, "though there are too many all the same"
+    sure = [date for date in dates if date is not None]
+    assert all(date < NOW for date in sure)
+    assert (len(sure) > 2) == (put_back_after_s == 300)
+    await trio.sleep(leapt_at_s + 2 * PRUNE_EVERY_S)
+    older_than, *_ = store.pruned[-1]
+    assert older_than is not None
+    assert (older_than > NOW) == (put_back_after_s == FOR_EVER_S), "believed at last"
 
 
 # -- what waits

@@ -40,6 +40,13 @@ def test_the_request_counts_where_it_was_asked_last_and_tokens_where_they_were_m
     ]
 
 
+def test_tokens_of_which_an_endpoint_says_that_they_are_none_together_are_counted_alike() -> None:
+    lying = Usage(7, 1, 0)
+    attempts = (attempt(B_ID, lying), attempt(A_ID, Usage(), Outcome.SUCCEEDED))
+    (_, counted), _ = usage_of(a_record(attempts=attempts))
+    assert counted == Totals.of_tokens(lying)
+
+
 def test_a_request_that_nobody_was_asked_for_counts_under_no_endpoint() -> None:
     refused = a_record(outcome=Outcome.REFUSED, endpoint_id=None, known_model=False, model="?")
     assert list(usage_of(refused)) == [(key("", ""), Totals(1, 0, 1, refused_requests=1))]

@@ -10,7 +10,9 @@ import pytest
 
 from llmlb.accounting import Outcome
 from llmlb.errors import StoreUnavailable
+from llmlb.http import keeping
 from llmlb.http.keeping import LOOKED_AT_BYTES, kept_request, kept_response
+from llmlb.records import MOST_TEXT_CHARS
 from llmlb.store.history import Row
 from llmlb.store.history_search import HistorySearch
 from llmlb.types import Api
@@ -85,6 +87,47 @@ async def test_a_history_that_cannot_be_written_costs_no_request(
     assert [row["request_id"] for row in await rows(scene)] == ["r0", "r1", "r2"]
 
 
+async def test_of_a_model_s_name_only_so_much_is_remembered(scene: Scene) -> None:
+    await scene.endpoint("a")
+    await scene.ask(chat("m" * 1_000_000), request_id="long")
+    (row,) = await rows(scene)
+    record = scene.house.recent.find("long")
+    assert record is not None
+    assert [d.model for d in record.decisions] == [record.model] == ["m" * MOST_TEXT_CHARS]
+    assert len(row["decision"]) < 2 * MOST_TEXT_CHARS
+
+
+_SECRET = "my very own words"
+_PYDANTIC = {"type": "missing", "loc": ["body", "n"], "msg": "Field required"}
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ({"detail": [_PYDANTIC | {"input": {"prompt": _SECRET}}]}, "Field required"),
+        ({"error": {"message": str([_PYDANTIC | {"input": _SECRET}])}}, "Field required"),
+        ({"error": {"message": f"1 error\nn\n  [input_value={_SECRET!r}]"}}, "1 error"),
+        ({"error": "cannot load 'data:image/png;base64,QUJDREVGR0g='"}, "cannot load"),
+        ({"error": "Incorrect API key: sk-abcdefghijklmnop1234"}, "Incorrect API key: ***"),
+        ({"error": "Invalid type for 'input': got an object"}, "'input': got an object"),
+    ],
+)
+@pytest.mark.parametrize("status", [400, 500])
+async def test_what_an_endpoint_quotes_of_a_request_is_told_to_its_client_alone(
+    scene: Scene, said: Any, kept: str, status: int
+) -> None:
+    await scene.endpoint("a")
+    scene.on("a", json_answer(said, status=status))
+    reply = await scene.ask()
+    assert kept.partition(":")[0] in reply.body.decode()
+    (row,) = await rows(scene)
+    [tried] = json.loads(row["decision"])["attempts"]
+    for told in (row["error_message"], tried["reason"]):
+        assert kept in told
+        for quoted in (_SECRET, "QUJDREVG", "sk-abc"):
+            assert quoted not in told
+
+
 # -- bodies
 
 
@@ -129,6 +172,23 @@ async def test_of_a_form_the_short_fields_alone_are_kept() -> None:
     assert named["model"]["value"] == "whisper-1"
     assert named["prompt"]["value"] == "[redacted data-url len=8]"
     assert named["file"].keys() == {"name", "bytes", "content_type"}
+
+
+async def test_of_a_form_no_more_is_looked_at_than_of_any_body(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked_at: list[int] = []
+
+    def without_media(text: str, *, whole: bool) -> str:
+        looked_at.append(len(text))
+        return "" if whole or len(looked_at) == 1 else text
+
+    monkeypatch.setattr(keeping, "without_media", without_media)
+    fields = {f"f{n}": base64.b64encode(bytes(45_000)).decode() for n in range(12)}
+    async with form_of({**fields, "file": ("x.wav", "audio/wav", b"RIFF")}) as form:
+        kept = kept_request(form, 1000) or ""
+        assert kept.endswith(f" [cut; {form.size_bytes} bytes in all]")
+    assert looked_at == [4000, LOOKED_AT_BYTES]
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,8 @@ async def test_a_fallback_serves_when_nobody_has_the_model(scene: Scene) -> None
     assert reply.json["model"] == "small"  # it is not what was asked for, and says so
     assert reply.headers["x-llmlb-model"] == "small"
     assert scene.requests()[0].json["model"] == "small"
+    [record] = scene.house.recent.newest_first()
+    assert (record.model, record.known_model) == ("big", True), "the operator has named it"
 
 
 @pytest.mark.parametrize("settings", [FALLBACKS])

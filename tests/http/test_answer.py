@@ -61,6 +61,12 @@ def test_any_error_can_be_told_to_a_client(status: int, body: bytes) -> None:
     assert whole["error"].keys() == {"message", "type", "param", "code"}
 
 
+@pytest.mark.parametrize("field", ["message", "type", "code", "param"])
+def test_half_a_character_in_an_error_can_be_told_and_shown(field: str) -> None:
+    said = read_error(400, json.dumps({"error": {"message": "x", field: "a\ud800b"}}).encode())
+    assert getattr(said, field) == "a?b"
+
+
 @given(usage=json_values | known_fields)
 def test_any_usage_is_read(usage: Any) -> None:
     read_usage(usage)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from llmlb.audit import GENESIS, ActorType, AuditEvent, entry_after
 from llmlb.http.manage import audit as routes
+from llmlb.http.manage.query import READ_LIMIT_S
 from llmlb.http.openapi import audit as described
 from tests.fakes.asgi import Request
 from tests.fakes.house import NOW
@@ -247,8 +248,8 @@ async def test_a_database_that_does_not_answer_is_not_waited_for_for_ever(
     monkeypatch.setattr(house.store.audit, "figures", for_ever)
     monkeypatch.setattr(house.store.audit, "check_some", for_ever)
     for method, path, limit_s in (
-        ("GET", LOGS, routes.READ_LIMIT_S),
-        ("GET", f"{LOGS}/stats", routes.READ_LIMIT_S),
+        ("GET", LOGS, READ_LIMIT_S),
+        ("GET", f"{LOGS}/stats", READ_LIMIT_S),
         ("POST", f"{LOGS}/verify", routes.VERIFY_LIMIT_S),
     ):
         began_s = trio.current_time()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -16,7 +17,8 @@ from pydantic import TypeAdapter
 from llmlb.accounting import Outcome
 from llmlb.errors import StoreUnavailable
 from llmlb.http.manage import history_export
-from llmlb.http.manage.history_json import CSV_COLUMNS
+from llmlb.http.manage.history_export import FORMATS, Export
+from llmlb.http.manage.history_json import CSV_COLUMNS, csv_line
 from llmlb.http.manage.history_query import cursor_at, place_at
 from llmlb.http.openapi import clients as clients_described
 from llmlb.http.openapi import history as described
@@ -24,8 +26,9 @@ from llmlb.records import Bodies
 from llmlb.store import history as history_store
 from llmlb.store import history_search
 from llmlb.store.history import Found
-from llmlb.store.history_search import Place
+from llmlb.store.history_search import HistorySearch, Place
 from tests.fakes.asgi import Request
+from tests.fakes.downstream import FakeDownstream
 from tests.fakes.house import NOW
 from tests.fakes.records import record, refused
 from tests.fakes.served import Served
@@ -201,6 +204,27 @@ async def test_csv_has_the_older_columns_first_and_calculates_nothing(served: Se
     assert (row["model"], row["request_id"]) == ("'\tx", "'-1")
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "=1+1",
+        " =1+1",
+        "\n=1+1",
+        "\ufeff=1+1",
+        "\u00a0 -1",
+        "\uff1d1+1",
+        "\uff20x",
+        "\u22121",
+        "\nx",
+    ],
+)
+def test_no_disguise_makes_a_cell_a_formula(name: str) -> None:
+    row = dict.fromkeys(CSV_COLUMNS) | {"outcome": Outcome.SUCCEEDED, "model": name}
+    row |= dict.fromkeys(("endpoint_id", "endpoint_name", "endpoint_ip", "error_message"), name)
+    (cells,) = csv.reader(io.StringIO(csv_line(row), newline=""))
+    assert {cell for cell in cells if name in cell} == {f"'{name}"}
+
+
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 7])
 async def test_every_format_holds_all_that_is_asked_for(
     served: Served, monkeypatch: pytest.MonkeyPatch, count: int
@@ -222,6 +246,19 @@ async def test_every_format_holds_all_that_is_asked_for(
     assert reply.complete
     assert [json.loads(line)["id"] for line in reply.body.splitlines()] == expected
     assert all(one["request_body"] == "é" for one in array)
+
+
+@pytest.mark.parametrize("name", ["csv", "json", "jsonl"])
+async def test_half_a_character_that_an_endpoint_spelt_breaks_no_export(
+    served: Served, name: str
+) -> None:
+    odd = replace(record().attempts[0], reason="It broke: \ud800")
+    await past(served, refused(0, attempts=(odd,), error_message=odd.reason))
+    reply = await look(served, f"{HISTORY}/export", format=name)
+    assert reply.complete
+    if name != "csv":
+        (one,) = json.loads(reply.body if name == "json" else b"[" + reply.body + b"]")
+        assert one["tries"][0]["reason"] == odd.reason
 
 
 async def test_an_export_whose_page_fails_is_broken_off(
@@ -246,6 +283,32 @@ async def test_an_export_whose_page_fails_is_broken_off(
     asked = 2
     reply = await look(served, f"{HISTORY}/export")
     assert (reply.status, reply.error["code"]) == (503, "store_unavailable")
+
+
+async def test_a_client_that_takes_a_large_page_slowly_gets_it_all(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bodies = Bodies("x" * history_export.PIECE_CHARS, "y" * history_export.PIECE_CHARS)
+    await past(served, *(record(n, bodies=bodies) for n in range(5)))
+    largest = 0
+
+    class Slow(FakeDownstream):
+        async def send(self, data: bytes) -> None:
+            nonlocal largest
+            largest = max(largest, len(data))
+            await trio.sleep(len(data) / 10_000)
+            await super().send(data)
+
+    client = Slow()
+    history = served.app.house.store.history
+    export = Export(history, HistorySearch(), FORMATS["jsonl"], "r1")
+    began_s = trio.current_time()
+    await export.run(await export.page(), client)
+
+    assert len(client.body.splitlines()) == 5
+    assert not client.aborted
+    assert trio.current_time() - began_s > 2 * history_export.TAKING_LIMIT_S
+    assert largest < 4 * history_export.PIECE_CHARS
 
 
 async def test_a_client_that_takes_no_more_of_an_export_is_cut_off(
@@ -375,6 +438,20 @@ async def test_one_client_is_shown(served: Served, ip: str) -> None:
     ]
     keys = await shown(served, f"{one}/api-keys", list[clients_described.KeyUseShown])
     assert keys == [{"api_key_id": "k1", "name": None, "request_count": 2}]
+
+
+async def test_what_a_clock_that_was_ahead_has_left_behind_counts_nowhere(served: Served) -> None:
+    await past(served, ago(0, 1), *(ago(n, -24 * 365, model="later") for n in range(1, 200)))
+    listed = await shown(served, CLIENTS, clients_described.ClientListShown)
+    [one] = listed["rankings"]
+    assert (one["request_count"], one["is_alert"]) == (1, False)
+    [share] = (await look(served, f"{CLIENTS}/models")).json
+    assert share["request_count"] == 1
+    detail = (await look(served, f"{CLIENTS}/10.0.0.7/detail")).json
+    assert detail["total_requests"] == sum(h["count"] for h in detail["hourly_pattern"]) == 1
+    assert [recent["id"] for recent in detail["recent_requests"]] == ["row-0"]
+    [key] = (await look(served, f"{CLIENTS}/10.0.0.7/api-keys")).json
+    assert key["request_count"] == 1
 
 
 async def test_a_client_that_nobody_knows_did_nothing(served: Served) -> None:

@@ -181,6 +181,9 @@ def test_what_looks_odd_and_is_no_media_stays(text: str) -> None:
         ({"api_key": "abc def"}, {"api_key": "***"}),
         ({"headers": {"Authorization": "Bearer x"}}, {"headers": {"Authorization": "***"}}),
         ({"arguments": '{"password": "a\\nb"}'}, {"arguments": '{"password": "***"}'}),
+        ({"password": 'a"b\\', "b": "c"}, {"password": "***", "b": "c"}),
+        ({"token": '"token": "x"', "b": '"token": "x"'}, {"token": "***", "b": '"token": "***"'}),
+        ({"password": "", "b": 'c"'}, {"password": "", "b": 'c"'}),
         ({"say": "use sk-abcdefghijklmnop1234."}, {"say": "use ***."}),
         ({"say": "curl -H 'Authorization: Bearer abcdefghijklmnop'"}, None),
         ({"url": "http://me:secret@host/x"}, {"url": "http://***@host/x"}),
@@ -191,10 +194,18 @@ def test_credentials_are_hidden(said: Any, kept: Any) -> None:
     assert found == (kept or {"say": "curl -H 'Authorization: ***'"})
 
 
+@given(_words, st.integers(0, 3))
+def test_no_quote_within_a_secret_brings_its_rest_to_light(secret: str, depth: int) -> None:
+    kept, said = {"b": {"api_key": "***"}, "c": "d"}, {"b": {"api_key": secret}, "c": "d"}
+    for _ in range(depth):
+        kept, said = {"a": json.dumps(kept)}, {"a": json.dumps(said)}
+    assert json.loads(without_media(json.dumps(said))) == (kept if secret else said)
+
+
 @pytest.mark.parametrize(
     "piece",
     ["\\", '"', '\\"data', "data:", "\\/", "\\n", "aaaa\\n", "data:a/a;a", "://", "sk_", "A",
-     '"a":"', '"token":"', "\\u0041", "x" * 59 + " ", "-", "%2B"],
+     '"a":"', '"token":"', '\\"token\\":\\"', "\\u0041", "x" * 59 + " ", "-", "%2B"],
 )  # fmt: skip
 @pytest.mark.adversary
 def test_the_time_is_linear_in_the_text(piece: str) -> None:

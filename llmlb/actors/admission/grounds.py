@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from itertools import islice
 
 from llmlb.actors.admission.health import Choice
 from llmlb.records import Candidate, Exclusion, View
@@ -30,8 +31,9 @@ def view_of(
     *choice* is what was left of them before it was looked who has room.
     """
     chosen = tuple(best_first)
-    could = {e.id for e in chosen}
-    had_better = {e.id for e in choice.endpoints}
+    crowded = len(chosen) >= MOST_CANDIDATES  # nobody else is named, of perhaps thousands
+    could = frozenset[EndpointId]() if crowded else {e.id for e in chosen}
+    had_better = frozenset[EndpointId]() if crowded else {e.id for e in choice.endpoints}
 
     def why_not(endpoint: Endpoint) -> Exclusion:
         reasons = {
@@ -60,9 +62,6 @@ def view_of(
         )
 
     named: list[tuple[Endpoint, Exclusion | None]] = [(e, None) for e in chosen[:MOST_CANDIDATES]]
-    rest = (e for e in offering if e.id not in could)
-    for endpoint in rest:
-        if len(named) == MOST_CANDIDATES:
-            break
-        named.append((endpoint, why_not(endpoint)))
+    rest = () if crowded else (e for e in offering if e.id not in could)
+    named += [(e, why_not(e)) for e in islice(rest, MOST_CANDIDATES - len(named))]
     return View(tuple(seen(e, why) for e, why in named), omitted=len(offering) - len(named))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -19,6 +20,12 @@ PRUNE_EVERY_S = 60.0
 
 BREATH_S = 0.01
 """Between two chunks, for others who wait for the database."""
+
+MOST_LEAP_S = 3600.0
+"""Of the wall clock between two looks, beyond the time that has passed."""
+
+DOUBTED_S = 3600.0
+"""So long nothing is too old after a leap: whoever sets clocks may find out and put it back."""
 
 
 class HistoryStore(Protocol):
@@ -53,12 +60,38 @@ async def prune_for_ever(
     store: HistoryStore, keeping: Keeping, now: Callable[[], datetime]
 ) -> None:
     """Delete every minute what is too old or too much, until cancelled."""
+    date = _Date()
     while True:
+        at = now()
+        days = keeping.days if date.is_sure(at, trio.current_time()) else 0
         try:
-            await _prune(store, keeping, now())
+            await _prune(store, replace(keeping, days=days), at)
         except LbError as error:
             log.warning("old requests could not be deleted from the history", reason=str(error))
         await trio.sleep(PRUNE_EVERY_S)
+
+
+class _Date:
+    """Remembers how the wall clock went: by one that leaps ahead, all would be too old at once."""
+
+    def __init__(self) -> None:
+        self._ahead_s: float | None = None
+        self._sure_from_s = -math.inf
+
+    def is_sure(self, at: datetime, clock_s: float) -> bool:
+        """Whether it can be told by *at* what is too old, when *clock_s* have passed."""
+        before_s, self._ahead_s = self._ahead_s, at.timestamp() - clock_s
+        leap_s = 0.0 if before_s is None else self._ahead_s - before_s
+        if leap_s > MOST_LEAP_S:
+            self._sure_from_s = clock_s + DOUBTED_S
+            log.warning(
+                "the clock leapt ahead, and no request is too old for the history for a while",
+                leap_s=round(leap_s),
+                while_s=DOUBTED_S,
+            )
+        elif leap_s < -MOST_LEAP_S:
+            self._sure_from_s = clock_s
+        return clock_s >= self._sure_from_s
 
 
 async def _prune(store: HistoryStore, keeping: Keeping, now: datetime) -> None:

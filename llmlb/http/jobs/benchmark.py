@@ -34,8 +34,6 @@ PROMPT = "Count upwards from 1, one number on each line, and do not stop."
 SOURCE = "benchmark"
 """What its figures say of where they come from."""
 
-APIS = (Api.CHAT_COMPLETIONS, Api.COMPLETIONS, Api.RESPONSES)
-
 LEASE_LIMIT_S = 600.0
 """So long one request waits for a lease; a run is in no hurry."""
 

@@ -13,21 +13,6 @@ ANSWER_LIMIT_S = 30.0
 """A change waits for those before it, and each for the database, which is slow only in distress."""
 
 
-READ_LIMIT_S = 30.0
-
-
-@contextmanager
-def reading() -> Iterator[None]:
-    """Bound what is read of the statistics inside. Raises StoreUnavailable."""
-    try:
-        with trio.fail_after(READ_LIMIT_S):
-            yield
-    except trio.TooSlowError:
-        raise StoreUnavailable(
-            f"The statistics were not read within {READ_LIMIT_S:.0f} s: ask for fewer days."
-        ) from None
-
-
 @contextmanager
 def asking() -> Iterator[None]:
     """Bound what is asked of the registry inside. Raises StoreUnavailable."""

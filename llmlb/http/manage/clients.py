@@ -13,6 +13,7 @@ from llmlb.addresses import group_of
 from llmlb.house import House
 from llmlb.http.manage.dashboard_settings import alert_threshold
 from llmlb.http.manage.endpoint_json import JsonObject
+from llmlb.http.manage.history_export import WHAT
 from llmlb.http.manage.history_json import record_json
 from llmlb.http.manage.query import Page, reading, text_in
 from llmlb.store.clients import ModelShare, Span
@@ -23,8 +24,6 @@ PER_PAGE = 20
 RECENT_REQUESTS = 20
 DAY, WEEK, HOUR = timedelta(days=1), timedelta(days=7), timedelta(hours=1)
 
-WHAT = "The request history"
-READ_LIMIT_S = 30.0
 REMEDY = "try again later"
 
 _SHOWN = ("id", "timestamp", "model", "status", "duration_ms")
@@ -39,12 +38,12 @@ def clients(house: Callable[[], House]) -> Blueprint:
     async def list_clients() -> Response:
         page = Page.asked(request.args, default_size=PER_PAGE)
         prefix, current = text_in(request.args, "ip") or "", house()
-        now = current.world.now()
-        with reading(WHAT, READ_LIMIT_S, REMEDY):
+        span = _last_day(current)
+        with reading(WHAT, REMEDY):
             threshold = await alert_threshold(current.store)
             ranked, total = await current.store.clients.ranking(
-                now - DAY,
-                now - HOUR,
+                span,
+                span[1] - HOUR,
                 prefix=prefix,
                 most=page.size,
                 skip=(page.number - 1) * page.size,
@@ -70,7 +69,7 @@ def clients(house: Callable[[], House]) -> Blueprint:
         current = house()
         this_hour = _hour_of(current.world.now())
         hours = _hours_between(this_hour - DAY, this_hour)
-        with reading(WHAT, READ_LIMIT_S, REMEDY):
+        with reading(WHAT, REMEDY):
             found = await current.store.clients.clients_in(hours)
         return jsonify(
             [
@@ -82,8 +81,8 @@ def clients(house: Callable[[], House]) -> Blueprint:
     @routes.get(f"{rule}/models")
     async def list_models_of_clients() -> Response:
         current = house()
-        with reading(WHAT, READ_LIMIT_S, REMEDY):
-            shares = await current.store.clients.models(current.world.now() - DAY)
+        with reading(WHAT, REMEDY):
+            shares = await current.store.clients.models(_last_day(current))
         return jsonify([_share_json(share) for share in shares])
 
     @routes.get(f"{rule}/heatmap")
@@ -91,7 +90,7 @@ def clients(house: Callable[[], House]) -> Blueprint:
         current, address = house(), request.args.get("ip")
         end = _hour_of(current.world.now()) + HOUR
         hours = _hours_between(end - WEEK, end)
-        with reading(WHAT, READ_LIMIT_S, REMEDY):
+        with reading(WHAT, REMEDY):
             found = await current.store.clients.requests_in(hours, group_of(address or None))
         cells = [
             {"day_of_week": hour.isoweekday() % 7, "hour": hour.hour, "count": count}
@@ -102,13 +101,13 @@ def clients(house: Callable[[], House]) -> Blueprint:
     @routes.get(f"{rule}/<path:ip>/detail")
     async def show_client(ip: str) -> Response:
         current, client = house(), group_of(ip) or ""
-        now = current.world.now()
-        since, hours = now - DAY, _hours_between(now - DAY, now)
-        with reading(WHAT, READ_LIMIT_S, REMEDY):
+        since, until = span = _last_day(current)
+        hours = _hours_between(since, until)
+        with reading(WHAT, REMEDY):
             by_hour = await current.store.clients.requests_in(hours, client)
-            detail = await current.store.clients.detail(client, since)
+            detail = await current.store.clients.detail(client, span)
             recent = await current.store.history.search(
-                HistorySearch(client=client, time_from=since), RECENT_REQUESTS
+                HistorySearch(client=client, time_from=since, time_to=until), RECENT_REQUESTS
             )
         return jsonify(
             total_requests=detail.requests,
@@ -124,8 +123,8 @@ def clients(house: Callable[[], House]) -> Blueprint:
     @routes.get(f"{rule}/<path:ip>/api-keys")
     async def list_keys_of_client(ip: str) -> Response:
         current, client = house(), group_of(ip) or ""
-        with reading(WHAT, READ_LIMIT_S, REMEDY):
-            found = await current.store.clients.keys(client, current.world.now() - DAY)
+        with reading(WHAT, REMEDY):
+            found = await current.store.clients.keys(client, _last_day(current))
         known = current.keyring.accounts.keys
         return jsonify(
             [
@@ -139,6 +138,15 @@ def clients(house: Callable[[], House]) -> Blueprint:
         )
 
     return routes
+
+
+def _last_day(house: House) -> Span:
+    """The 24 hours until now, this very instant included.
+
+    It has an end, for a clock that was put back leaves requests behind that came later than now.
+    """
+    until = house.world.now() + timedelta.resolution
+    return until - DAY, until
 
 
 def _hour_of(now: datetime) -> datetime:

@@ -58,7 +58,7 @@ def dashboard_settings(house: Callable[[], House]) -> Blueprint:
 
     @routes.get(rule)
     async def show_setting(key: str) -> Response:
-        with reading("The setting", LIMIT_S, "try again later"):
+        with reading("The setting", "try again later"):
             value = await house().store.dashboard_settings.get(key)
         if key == ALERT_THRESHOLD and not value:
             value = str(DEFAULT_ALERT_THRESHOLD)

@@ -10,11 +10,12 @@ from quart import Blueprint, Response, jsonify, request
 from llmlb.accounting import NOTHING_COUNTED
 from llmlb.errors import NotFound
 from llmlb.house import House
-from llmlb.http.manage.asking import reading
-from llmlb.http.manage.query import whole
+from llmlb.http.manage.query import reading, whole
 from llmlb.http.manage.statistics_json import counts_json, model_stats_json, model_tps_json
 from llmlb.store.sums import By, Unit, Wanted
 from llmlb.types import EndpointId
+
+WHAT, REMEDY = "The statistics", "ask for fewer days"
 
 MOST_DAYS = 365
 DAYS = 7
@@ -29,7 +30,7 @@ def endpoint_statistics(house: Callable[[], House]) -> Blueprint:
         current, known = house(), _counted(house(), endpoint_id)
         today = current.world.now().astimezone(UTC).date()
         wanted = Wanted(Unit.ATTEMPTS, (By.DAY,), endpoint_id=known, since=today)
-        with reading():
+        with reading(WHAT, REMEDY):
             found = await current.journal.sums(wanted)
         date = today.isoformat()
         return jsonify(date=date, **counts_json(found.get((date,), NOTHING_COUNTED)))
@@ -40,7 +41,7 @@ def endpoint_statistics(house: Callable[[], House]) -> Blueprint:
         days = whole(request.args, "days", default=DAYS, most=MOST_DAYS)
         since = current.world.now().astimezone(UTC).date() - timedelta(days=days - 1)
         wanted = Wanted(Unit.ATTEMPTS, (By.DAY,), endpoint_id=known, since=since, limit=days)
-        with reading():
+        with reading(WHAT, REMEDY):
             found = await current.journal.sums(wanted)
         return jsonify(
             [{"date": day, **counts_json(totals)} for (day,), totals in reversed(found.items())]
@@ -50,7 +51,7 @@ def endpoint_statistics(house: Callable[[], House]) -> Blueprint:
     async def endpoint_models(endpoint_id: str) -> Response:
         current, known = house(), _counted(house(), endpoint_id)
         wanted = Wanted(Unit.ATTEMPTS, (By.MODEL,), endpoint_id=known)
-        with reading():
+        with reading(WHAT, REMEDY):
             found = await current.journal.sums(wanted)
         return jsonify([model_stats_json(model, totals) for (model,), totals in found.items()])
 
@@ -58,7 +59,7 @@ def endpoint_statistics(house: Callable[[], House]) -> Blueprint:
     async def endpoint_model_tps(endpoint_id: str) -> Response:
         current, known = house(), _counted(house(), endpoint_id)
         wanted = Wanted(Unit.ATTEMPTS, (By.MODEL, By.API), endpoint_id=known)
-        with reading():
+        with reading(WHAT, REMEDY):
             found = await current.journal.sums(wanted)
         return jsonify([model_tps_json(model, api, t) for (model, api), t in found.items()])
 

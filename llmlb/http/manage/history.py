@@ -10,15 +10,11 @@ from llmlb.errors import InvalidRequest, NotFound
 from llmlb.house import House
 from llmlb.http.asgi import ExchangeResponse
 from llmlb.http.dressed import Dressed
-from llmlb.http.manage.history_export import FORMATS, Export
+from llmlb.http.manage.history_export import FORMATS, REMEDY, WHAT, Export
 from llmlb.http.manage.history_json import record_json, whole_record_json
 from llmlb.http.manage.history_query import cursor_at, page_asked_for, search_asked_for
 from llmlb.http.manage.query import reading
 from llmlb.http.response_policy import ResponsePolicy
-
-WHAT = "The request history"
-READ_LIMIT_S = 30.0
-REMEDY = "ask for less at once"
 
 
 def request_history(
@@ -32,7 +28,7 @@ def request_history(
     async def list_requests() -> Response:
         store = house().store.history
         wanted, page = search_asked_for(request.args), page_asked_for(request.args)
-        with reading(WHAT, READ_LIMIT_S, REMEDY):
+        with reading(WHAT, REMEDY):
             found = await store.search(wanted, page.size, after=page.after, skip=page.skip)
             count = await store.count(wanted)
         return jsonify(
@@ -46,7 +42,7 @@ def request_history(
 
     @routes.get(f"{history}/<record_id>")
     async def show_request(record_id: str) -> Response:
-        with reading(WHAT, READ_LIMIT_S, REMEDY):
+        with reading(WHAT, REMEDY):
             row = await house().store.history.find(record_id)
         if row is None:
             raise NotFound("There is no request with this id in the history.")

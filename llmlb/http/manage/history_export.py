@@ -18,10 +18,14 @@ from llmlb.store.history_search import NEWEST, HistorySearch, Place
 
 log = structlog.get_logger()
 
+WHAT, REMEDY = "The request history", "ask for less at once"
+
 PAGE = 200
 """Requests that are read at once: some MiB, if bodies are kept."""
 
-READ_LIMIT_S = 30.0
+PIECE_CHARS = 64 * 1024
+"""So much of it is written and sent at once, or a little more: a page may be 100 MiB."""
+
 TAKING_LIMIT_S = 30.0
 """A client that takes nothing for so long is cut off."""
 
@@ -71,7 +75,7 @@ class Export:
 
     async def page(self, after: Place = NEWEST) -> Found:
         """The first page, or the one after a place. Raises StoreUnavailable."""
-        with reading("The request history", READ_LIMIT_S, "ask for less at once"):
+        with reading(WHAT, REMEDY):
             return await self.history.search(
                 self.wanted, PAGE, after=after, details=self.format.details
             )
@@ -91,22 +95,30 @@ class Export:
 
     async def _sent(self, page: Found, downstream: Downstream) -> bool:
         """Whether the client has taken all. Raises PeerGone, StoreUnavailable."""
-        begun = any_rows = False
+        with trio.move_on_after(TAKING_LIMIT_S) as taking:
+            await downstream.begin(Head(200, tuple(self.headers.items())))
+        if taking.cancelled_caught:
+            return False
+        data, between = self.format.begin, ""
         while True:
-            data = "" if begun else self.format.begin
-            if any_rows and page.rows:
-                data += self.format.between
-            data += self.format.between.join(map(self.format.write, page.rows))
+            for row in page.rows:
+                data += between + self.format.write(row)
+                between = self.format.between
+                if len(data) >= PIECE_CHARS:
+                    if not await self._taken(data, downstream):
+                        return False
+                    data = ""
             if page.next is None:
-                data += self.format.end
-            with trio.move_on_after(TAKING_LIMIT_S) as taking:
-                if not begun:
-                    await downstream.begin(Head(200, tuple(self.headers.items())))
-                if data:
-                    await downstream.send(data.encode())
-            if taking.cancelled_caught:
+                return await self._taken(data + self.format.end, downstream)
+            if not await self._taken(data, downstream):
                 return False
-            if page.next is None:
-                return True
-            begun, any_rows = True, any_rows or bool(page.rows)
-            page = await self.page(page.next)
+            data, page = "", await self.page(page.next)
+
+    async def _taken(self, data: str, downstream: Downstream) -> bool:
+        """Whether the client takes *data* in time. Raises PeerGone."""
+        if not data:
+            return True
+        with trio.move_on_after(TAKING_LIMIT_S) as taking:
+            # half a surrogate pair, which an endpoint may have spelt, is spelt so again
+            await downstream.send(data.encode(errors="backslashreplace"))
+        return not taking.cancelled_caught

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -139,8 +140,9 @@ CSV_COLUMNS = (
     *_FLAGS,
 )
 
-_CALCULATED = ("=", "+", "-", "@", "\t", "\r")
-"""What spreadsheets take for the beginning of a formula."""
+_CALCULATED = re.compile(r"[\t\r\n]|[\s\ufeff\u200b-\u200f]*[=+\-@\u2212\uff1d\uff0b\uff0d\uff20]")
+"""What spreadsheets take for the beginning of a formula: some pass over blanks and what cannot be
+seen, and some take wide signs for narrow ones."""
 
 
 def _csv(cells: Iterable[object]) -> str:
@@ -162,4 +164,4 @@ def _cell(row: Mapping[str, Any], column: str) -> object:
         status = _status(row)
         return "success" if status["message"] is None else f"error: {status['message']}"
     value = row[_OLDER_COLUMNS.get(column, column)]
-    return f"'{value}" if isinstance(value, str) and value.startswith(_CALCULATED) else value
+    return f"'{value}" if isinstance(value, str) and _CALCULATED.match(value) else value

@@ -20,6 +20,8 @@ T = TypeVar("T")
 PER_PAGE, MOST_PER_PAGE = 100, 500
 LAST_PAGE = 1_000_000
 
+READ_LIMIT_S = 30.0
+
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -83,7 +85,7 @@ def text_in(query: Mapping[str, str], name: str) -> str | None:
 
 
 @contextmanager
-def reading(what: str, limit_s: float, remedy: str) -> Iterator[None]:
+def reading(what: str, remedy: str, *, limit_s: float = READ_LIMIT_S) -> Iterator[None]:
     """Bound what is asked of the database inside. Raises StoreUnavailable."""
     try:
         with trio.fail_after(limit_s):

@@ -9,7 +9,7 @@ from quart import Blueprint, Response, jsonify
 from llmlb.errors import NotFound
 from llmlb.explaining import explanation
 from llmlb.house import House
-from llmlb.http.manage.history import READ_LIMIT_S, REMEDY, WHAT
+from llmlb.http.manage.history_export import REMEDY, WHAT
 from llmlb.http.manage.history_json import explanation_json
 from llmlb.http.manage.query import reading
 
@@ -24,7 +24,7 @@ def decisions(house: Callable[[], House]) -> Blueprint:
         record = current.recent.find(request_id)
         if record is not None:
             return jsonify(explanation(record))
-        with reading(WHAT, READ_LIMIT_S, REMEDY):
+        with reading(WHAT, REMEDY):
             row = await current.store.history.of_request(request_id)
         if row is None:
             raise NotFound(

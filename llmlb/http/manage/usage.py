@@ -10,10 +10,9 @@ from quart import Blueprint, Response, jsonify, request
 from llmlb.accounting import Totals
 from llmlb.errors import InvalidRequest
 from llmlb.house import House
-from llmlb.http.manage.asking import reading
 from llmlb.http.manage.endpoint_json import JsonObject
-from llmlb.http.manage.endpoint_statistics import MOST_DAYS
-from llmlb.http.manage.query import MOST_PER_PAGE, whole
+from llmlb.http.manage.endpoint_statistics import MOST_DAYS, REMEDY, WHAT
+from llmlb.http.manage.query import MOST_PER_PAGE, reading, whole
 from llmlb.http.manage.statistics_json import model_stats_json, speed_json, usage_json
 from llmlb.model_names import usual
 from llmlb.store.speeds import RELATIVE_ERROR
@@ -42,7 +41,7 @@ def usage(house: Callable[[], House]) -> Blueprint:
     async def token_stats() -> Response:
         current = house()
         by = _group_by(request.args)
-        with reading():
+        with reading(WHAT, REMEDY):
             found = await current.journal.sums(_wanted(by))
             if len(found) >= MOST_GROUPS:  # what was left out is of them, too
                 whole_sum = await current.journal.sums(_wanted(()))
@@ -68,7 +67,7 @@ def usage(house: Callable[[], House]) -> Blueprint:
 
     @routes.get("/dashboard/model-stats")
     async def model_stats() -> Response:
-        with reading():
+        with reading(WHAT, REMEDY):
             found = await house().journal.sums(Wanted(Unit.ATTEMPTS, (By.MODEL,)))
         return jsonify([model_stats_json(model, totals) for (model,), totals in found.items()])
 
@@ -78,7 +77,7 @@ def usage(house: Callable[[], House]) -> Blueprint:
         days = whole(request.args, "days", default=SPEED_DAYS, most=MOST_DAYS)
         limit = whole(request.args, "limit", default=MOST_PER_PAGE, most=MOST_PER_PAGE)
         since = _today(current) - timedelta(days=days - 1)
-        with reading():
+        with reading(WHAT, REMEDY):
             speeds = await current.store.statistics.speeds(
                 since,
                 endpoint_id=_text(request.args, "endpoint_id"),
@@ -101,7 +100,7 @@ def usage(house: Callable[[], House]) -> Blueprint:
 
 async def _by_time(house: House, unit: By, since: date) -> Response:
     by = (unit, *_group_by(request.args))
-    with reading():
+    with reading(WHAT, REMEDY):
         found = await house.journal.sums(_wanted(by, since))
     return jsonify(_shown(found, by))
 

@@ -124,14 +124,18 @@ def error_from(status: int, said: Any) -> OpenAIError:  # noqa: ANN401 - foreign
         message = _as_text(message)
     code, param = fields.get("code"), fields.get("param")
     kind = fields.get("type")
+    message = str(message or f"The endpoint answered with status {status}.")
     return OpenAIError(
-        message=str(message or f"The endpoint answered with status {status}.")[
-            :_MESSAGE_LIMIT_CHARS
-        ],
-        type=kind if isinstance(kind, str) and kind else "invalid_request_error",
-        code=None if code is None else str(code)[:100],
-        param=param if isinstance(param, str) else None,
+        message=_encodable(message[:_MESSAGE_LIMIT_CHARS]),
+        type=_encodable(kind) if isinstance(kind, str) and kind else "invalid_request_error",
+        code=None if code is None else _encodable(str(code)[:100]),
+        param=_encodable(param) if isinstance(param, str) else None,
     )
+
+
+def _encodable(text: str) -> str:
+    """JSON can spell half a surrogate pair, which nobody can be told, nor shown in a terminal."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _as_text(said: Any) -> str:  # noqa: ANN401 - foreign JSON

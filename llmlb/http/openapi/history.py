@@ -48,7 +48,7 @@ class RequestShown(Shown):
     model: str
     """As the client named it."""
     known_model: bool | None
-    """Some endpoint had it."""
+    """Some endpoint had it, or another model stands in for it."""
     served_model: str | None
     """The endpoint's own id of it."""
     endpoint_id: str | None
