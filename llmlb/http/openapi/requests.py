@@ -124,7 +124,8 @@ REQUESTS: tuple[Route, ...] = (
         "Why a request went to that endpoint, and what took its time",
         Answer(200, "What admission saw and decided.", (json_content(ExplanationShown),)),
         says="The newest 1,000 requests are in memory, older ones in the history, as long as that "
-        "keeps them. `llmlb explain` shows it in a terminal.",
+        "keeps them. `llmlb explain` shows it in a terminal. To viewers `error_message` and the "
+        "`reason` of attempts are null: endpoints may quote what somebody asked.",
         parameters=(
             Parameter(
                 "request_id",
