@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
@@ -16,9 +15,9 @@ from llmlb.accounting import NOTHING_COUNTED, FinishedRequest, Totals
 from llmlb.accounts import KeyId
 from llmlb.actors.backlog import Backlog
 from llmlb.actors.burst_store import BurstStore
-from llmlb.actors.mailbox import ActorGone, Ask, Mailbox, MailboxStatistics
-from llmlb.actors.pauses import Pauses
+from llmlb.actors.mailbox import Ask, Mailbox, MailboxStatistics
 from llmlb.actors.spent import usage_of
+from llmlb.actors.write_schedule import Due, WriteSchedule, Written
 from llmlb.errors import LbError
 from llmlb.minutes import MinuteCount, MinuteHistory
 from llmlb.records import RequestRecord
@@ -80,16 +79,6 @@ class Hurry:
     """The store takes writes again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
-    """The burst has gathered for long enough."""
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    error: LbError | None
-
-
 Message = Record | Answered | LatencyIs | ResponseIs | KeyUsed | Flush | Hurry | Due | Written
 
 
@@ -119,14 +108,17 @@ class Journal:
         self.key_uses: Mapping[KeyId, datetime] = MappingProxyType(self._key_uses)
         """When keys were used last, since the start; no key is ever made up, so they are few."""
         self._gathering = Backlog()
-        self._writing = False
         self._on_its_way: Burst | None = None
         """What is being written, until it is known to be in the database, or not."""
-        self._timer: trio.CancelScope | None = None
-        self._flushes: list[Flush] = []
-        self._pauses = Pauses()
         self._lost_requests = 0
-        self._children: trio.Nursery
+        self._schedule = WriteSchedule(
+            after_s=WRITE_BEHIND_S,
+            tell=self._mailbox.tell,
+            waiting=lambda: bool(self._gathering),
+            write=self._write,
+            told=("statistics could not be written and wait", "statistics are written again"),
+            figures=lambda: {"lost_requests": self._lost_requests},
+        )
 
     def record(self, request: FinishedRequest) -> None:
         self._mailbox.tell(Record(request))
@@ -188,17 +180,17 @@ class Journal:
         self._mailbox.close()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        error: LbError | None = None
+        error: Exception | None = None
         with trio.CancelScope() as closing:
-            async with trio.open_nursery() as self._children:
+            async with trio.open_nursery() as writes, trio.open_nursery() as timers:
+                self._schedule.begin(timers, writes)
                 await self._mailbox.serve(self._handle, task_status=task_status)
                 closing.deadline = trio.current_time() + CLOSING_WRITE_LIMIT_S
-                if self._timer is not None:
-                    self._timer.cancel()
-            # A write that was under way has ended: it was this nursery's child. Whether it
+                timers.cancel_scope.cancel()
+            # A write that was under way has ended: it was that nursery's child. Whether it
             # worked is in no message any more, so _write keeps what failed.
             if self._gathering:
-                error = await self._try(self._gathering.burst())
+                error = await self._write()
         if closing.cancelled_caught:
             error = LbError(f"no answer within {CLOSING_WRITE_LIMIT_S:.0f} s")
         if error is not None:
@@ -210,105 +202,56 @@ class Journal:
                 known = self._totals.get(request.endpoint_id, NOTHING_COUNTED)
                 self._totals[request.endpoint_id] = known.plus(request)
                 self._gathering.add(request)
-                self._set_timer(WRITE_BEHIND_S)
+                self._schedule.gather()
             case Answered(record):
                 rows = tuple(usage_of(record))
                 for _, totals in rows:
                     self.requests += totals
                 self._gathering.use(rows)
                 self._gathering.minute(*self._minutes.add(record.finished_at, record.outcome))
-                self._set_timer(WRITE_BEHIND_S)
+                self._schedule.gather()
             case LatencyIs():
                 self._gathering.latency(
                     message.endpoint_id, message.model, message.api, message.latency_ms
                 )
-                self._set_timer(WRITE_BEHIND_S)
+                self._schedule.gather()
             case ResponseIs(response_id, whereabouts):
                 self._gathering.response(response_id, whereabouts)
-                self._set_timer(WRITE_BEHIND_S)
+                self._schedule.gather()
             case KeyUsed(key_id, at):
                 self._key_uses[key_id] = at
                 self._gathering.key_used(key_id, at)
-                self._set_timer(WRITE_BEHIND_S)
+                self._schedule.gather()
             case Flush():
-                self._flushes.append(message)
-                self._start_write()
+                self._schedule.flush(message)
             case Hurry():
-                self._start_write()
+                self._schedule.hurry()
             case Due():
-                self._timer = None
-                self._start_write()
+                self._schedule.handle(message)
             case Written(error):
-                self._finish_write(error)
+                self._schedule.handle(message)
+                self._lost_requests = self._lost_requests if error else 0
             case _:
                 assert_never(message)
 
-    def _set_timer(self, seconds: float) -> None:
-        if self._timer is None and not self._writing:
-            self._timer = trio.CancelScope()
-            self._children.start_soon(self._wait, self._timer, seconds)
-
-    async def _wait(self, timer: trio.CancelScope, seconds: float) -> None:
-        with timer:
-            await trio.sleep(seconds)
-            with suppress(ActorGone):
-                self._mailbox.tell(Due())
-
-    def _start_write(self) -> None:
-        if self._writing:
-            return
-        if not self._gathering:
-            self._answer_flushes(worked=True)
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    async def _write(self) -> LbError | None:
+        """Write what has gathered; what the store refuses goes on gathering."""
         self._count_what_is_lost()
-        self._writing = True
-        self._on_its_way, self._gathering = self._gathering.burst(), Backlog()
-        self._children.start_soon(self._write, self._on_its_way)
-
-    async def _write(self, burst: Burst) -> None:
-        error = await self._try(burst)
-        # at once, and not when the message is read: `sums` must neither miss it nor add it twice
-        self._on_its_way = None
-        if error is not None:
-            self._gathering.put_back(burst)
-            self._count_what_is_lost()
-        with suppress(ActorGone):
-            self._mailbox.tell(Written(error))
-
-    async def _try(self, burst: Burst) -> LbError | None:
+        burst = self._on_its_way = self._gathering.burst()
+        self._gathering = Backlog()
         try:
             await self._store.write(burst)
         except LbError as error:
+            self._gathering.put_back(burst)
+            self._count_what_is_lost()
             return error
+        finally:
+            # at once, and not when it is told: `sums` must neither miss it nor add it twice
+            self._on_its_way = None
         return None
-
-    def _finish_write(self, error: LbError | None) -> None:
-        self._writing = False
-        if error is not None:
-            if not self._pauses.failing:
-                log.warning("statistics could not be written and wait", reason=str(error))
-            self._answer_flushes(worked=False)
-            self._set_timer(self._pauses.after_failure())
-            return
-        if self._pauses.failing:
-            log.info("statistics are written again", lost_requests=self._lost_requests)
-        self._pauses.after_success()
-        self._lost_requests = 0
-        if self._flushes:
-            self._start_write()  # what came while the write was under way
-        elif self._gathering:
-            self._set_timer(WRITE_BEHIND_S)
 
     def _count_what_is_lost(self) -> None:
         lost, self._gathering.lost_requests = self._gathering.lost_requests, 0
         if lost and not self._lost_requests:
             log.error("statistics are lost: too many wait, and the oldest go")
         self._lost_requests += lost
-
-    def _answer_flushes(self, *, worked: bool) -> None:
-        flushes, self._flushes = self._flushes, []
-        for flush in flushes:
-            flush.reply.answer(worked)

@@ -15,7 +15,7 @@ from llmlb.actors.audit.repeats import Repeats
 from llmlb.actors.audit.upkeep import AuditStore, Retention, check_whole, prune_for_ever
 from llmlb.actors.audit.waiting import FAILURES, Waiting
 from llmlb.actors.mailbox import ActorGone, Ask, Mailbox, MailboxStatistics
-from llmlb.actors.pauses import Pauses
+from llmlb.actors.write_schedule import Due, WriteSchedule, Written
 from llmlb.audit import ActorType, AuditEvent, ChainMoved, Link
 from llmlb.audit_check import Verification
 from llmlb.errors import LbError
@@ -44,18 +44,8 @@ class Hurry:
 
 
 @dataclass(frozen=True, slots=True)
-class WriteDue:
-    """The burst has gathered for long enough."""
-
-
-@dataclass(frozen=True, slots=True)
 class RepeatsDue:
     """The minute of a group of failures is over."""
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    error: Exception | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +63,7 @@ class Verify(Ask[Verification]):
     """Check the chain from now on; an earlier check does not count."""
 
 
-Message = Record | Hurry | WriteDue | RepeatsDue | Written | CheckDue | Checked | Verify
+Message = Record | Hurry | Due | RepeatsDue | Written | CheckDue | Checked | Verify
 
 
 class AuditLog:
@@ -99,13 +89,20 @@ class AuditLog:
         self._now, self._clock, self._on_broken = now, clock, on_broken
         self._end = end
         self._waiting, self._repeats = Waiting(), Repeats()
-        self._pauses = Pauses()
-        self._writing = False
-        self._write_timer: trio.CancelScope | None = None
+        self._schedule = WriteSchedule(
+            after_s=WRITE_BEHIND_S,
+            tell=self._mailbox.tell,
+            waiting=lambda: bool(self._waiting),
+            write=self._write,
+            full=lambda: len(self._waiting) >= MOST_IN_BURST,
+            told=(
+                "audit events could not be written and wait",
+                "audit events are written again",
+            ),
+        )
         self._repeats_timer = False
         self._checking: list[Verify] | None = None
         self._asked: list[Verify] = []
-        self._writes: trio.Nursery
         self._others: trio.Nursery
 
     def record(self, event: AuditEvent) -> None:
@@ -134,10 +131,8 @@ class AuditLog:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         error: Exception | None = None
         with trio.CancelScope() as closing:
-            async with (
-                trio.open_nursery() as self._writes,
-                trio.open_nursery() as self._others,
-            ):
+            async with trio.open_nursery() as writes, trio.open_nursery() as self._others:
+                self._schedule.begin(self._others, writes)
                 self._others.start_soon(self._remind)
                 self._others.start_soon(prune_for_ever, self._store, self._retention, self._now)
                 await self._mailbox.serve(self._handle, task_status=task_status)
@@ -147,7 +142,7 @@ class AuditLog:
             for event in self._repeats.rest():
                 self._waiting.add(event)
             while self._waiting and not isinstance(error, LbError):
-                error = await self._write_some()
+                error = await self._write()
         if self._waiting:
             reason = error or f"no answer within {CLOSING_WRITE_LIMIT_S:.0f} s"
             log.error("audit events were lost", events=len(self._waiting), reason=str(reason))
@@ -157,15 +152,12 @@ class AuditLog:
             case Record(event):
                 self._take(event)
             case Hurry():
-                self._start_write()
-            case WriteDue():
-                self._write_timer = None
-                self._start_write()
+                self._schedule.hurry()
             case RepeatsDue():
                 self._repeats_timer = False
                 self._count_repeats()
-            case Written(error):
-                self._finish_write(error)
+            case Due() | Written():
+                self._schedule.handle(message)
             case CheckDue():
                 self._start_check()
             case Checked(outcome):
@@ -189,7 +181,7 @@ class AuditLog:
 
     def _add(self, event: AuditEvent) -> None:
         self._waiting.add(event)
-        self._set_write_timer(WRITE_BEHIND_S)
+        self._schedule.gather()
 
     def _count_repeats(self) -> None:
         for event in self._repeats.due(self._clock()):
@@ -209,30 +201,7 @@ class AuditLog:
 
     # -- writing
 
-    def _set_write_timer(self, seconds: float) -> None:
-        if self._write_timer is None and not self._writing:
-            self._write_timer = trio.CancelScope()
-            self._others.start_soon(self._wait_to_write, self._write_timer, seconds)
-
-    async def _wait_to_write(self, timer: trio.CancelScope, seconds: float) -> None:
-        with timer:
-            await self._tell_after(seconds, WriteDue())
-
-    def _start_write(self) -> None:
-        if self._writing or not self._waiting:
-            return
-        if self._write_timer is not None:
-            self._write_timer.cancel()
-            self._write_timer = None
-        self._writing = True
-        self._writes.start_soon(self._write)
-
-    async def _write(self) -> None:
-        error = await self._write_some()
-        with suppress(ActorGone):
-            self._mailbox.tell(Written(error))
-
-    async def _write_some(self) -> Exception | None:
+    async def _write(self) -> Exception | None:
         """Write one burst. What fails is kept here: its message may find nobody any more."""
         burst = self._waiting.take(MOST_IN_BURST, self._now())
         try:
@@ -254,21 +223,6 @@ class AuditLog:
             self._waiting.put_back(burst)  # to be counted among what is lost
             raise
         return None
-
-    def _finish_write(self, error: Exception | None) -> None:
-        self._writing = False
-        if error is not None:
-            if not self._pauses.failing:
-                log.warning("audit events could not be written and wait", reason=str(error))
-            self._set_write_timer(self._pauses.after_failure())
-            return
-        if self._pauses.failing:
-            log.info("audit events are written again")
-        self._pauses.after_success()
-        if len(self._waiting) >= MOST_IN_BURST:
-            self._start_write()
-        elif self._waiting:
-            self._set_write_timer(WRITE_BEHIND_S)
 
     # -- checking
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
@@ -13,8 +12,8 @@ import trio
 
 from llmlb.actors.history.upkeep import HistoryStore, Keeping, prune_for_ever
 from llmlb.actors.history.waiting import Waiting
-from llmlb.actors.mailbox import ActorGone, Ask, Mailbox, MailboxStatistics
-from llmlb.actors.pauses import Pauses
+from llmlb.actors.mailbox import Ask, Mailbox, MailboxStatistics
+from llmlb.actors.write_schedule import Due, WriteSchedule, Written
 from llmlb.errors import LbError
 from llmlb.records import RequestRecord
 
@@ -50,17 +49,6 @@ class Hurry:
     """The store takes writes again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
-    """The burst has gathered for long enough."""
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    requests: int
-    error: LbError | None
-
-
 Message = RequestRecord | Flush | Hurry | Due | Written
 
 
@@ -82,11 +70,18 @@ class History:
         self._written = 0
         self._dropping = False
         """It has been told that requests are missing."""
-        self._timer: trio.CancelScope | None = None
-        self._flushes: list[Flush] = []
-        self._pauses = Pauses()
-        self._writes: trio.Nursery
-        self._others: trio.Nursery
+        self._schedule = WriteSchedule(
+            after_s=WRITE_BEHIND_S,
+            tell=self._mailbox.tell,
+            waiting=lambda: bool(self._waiting),
+            write=self._write,
+            full=lambda: len(self._waiting) >= MOST_IN_BURST,
+            told=(
+                "the request history could not be written and waits",
+                "the request history is written again",
+            ),
+            figures=lambda: {"dropped": self._waiting.dropped},
+        )
 
     def record(self, record: RequestRecord) -> None:
         self._mailbox.tell(record)
@@ -116,17 +111,15 @@ class History:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         error: LbError | None = None
         with trio.CancelScope() as closing:
-            async with (
-                trio.open_nursery() as self._writes,
-                trio.open_nursery() as self._others,
-            ):
-                self._others.start_soon(prune_for_ever, self._store, self._keeping, self._now)
+            async with trio.open_nursery() as writes, trio.open_nursery() as others:
+                self._schedule.begin(others, writes)
+                others.start_soon(prune_for_ever, self._store, self._keeping, self._now)
                 await self._mailbox.serve(self._handle, task_status=task_status)
                 closing.deadline = trio.current_time() + CLOSING_WRITE_LIMIT_S
-                self._others.cancel_scope.cancel()
+                others.cancel_scope.cancel()
             # A write that was under way has ended: it was that nursery's child.
             while self._waiting and error is None:
-                error = await self._try(self._waiting.take(MOST_IN_BURST))
+                error = await self._write()
         if self._waiting:
             reason = error or f"no answer within {CLOSING_WRITE_LIMIT_S:.0f} s"
             log.error(
@@ -141,87 +134,35 @@ class History:
                 dropped = self._waiting.dropped
                 self._waiting.add(message)
                 self._tell_dropped(since=dropped)
-                self._set_timer(WRITE_BEHIND_S)
+                self._schedule.gather()
             case Flush():
-                self._flushes.append(message)
-                self._start_write()
+                self._schedule.flush(message)
             case Hurry():
-                self._start_write()
-            case Due():
-                self._timer = None
-                self._start_write()
-            case Written(requests, error):
-                self._finish_write(requests, error)
+                self._schedule.hurry()
+            case Due() | Written():
+                self._schedule.handle(message)
             case _:
                 assert_never(message)
 
-    def _set_timer(self, seconds: float) -> None:
-        if self._timer is None and not self._in_flight:
-            self._timer = trio.CancelScope()
-            self._others.start_soon(self._wait, self._timer, seconds)
-
-    async def _wait(self, timer: trio.CancelScope, seconds: float) -> None:
-        with timer:
-            await trio.sleep(seconds)
-            with suppress(ActorGone):
-                self._mailbox.tell(Due())
-
-    def _start_write(self) -> None:
-        if self._in_flight:
-            return
-        if not self._waiting:
-            self._answer_flushes(worked=True)
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    async def _write(self) -> LbError | None:
+        """Write a burst; where that fails, or is cancelled, it goes on waiting."""
         burst = self._waiting.take(MOST_IN_BURST)
-        self._in_flight = len(burst)
-        self._writes.start_soon(self._write, burst)
-
-    async def _write(self, burst: Sequence[RequestRecord]) -> None:
-        error = await self._try(burst)
-        with suppress(ActorGone):
-            self._mailbox.tell(Written(len(burst), error))
-
-    async def _try(self, burst: Sequence[RequestRecord]) -> LbError | None:
-        """Write *burst*; where that fails, or is cancelled, it goes on waiting."""
-        written = False
+        self._in_flight, written = len(burst), False
         try:
             await self._store.write(burst)
             written = True
         except LbError as error:
             return error
         finally:
+            self._in_flight = 0
             if not written:
                 self._waiting.put_back(burst)
-        return None
-
-    def _finish_write(self, requests: int, error: LbError | None) -> None:
-        self._in_flight = 0
-        if error is not None:
-            if not self._pauses.failing:
-                log.warning("the request history could not be written and waits", reason=str(error))
-            self._answer_flushes(worked=False)
-            self._set_timer(self._pauses.after_failure())
-            return
-        self._written += requests
-        if self._pauses.failing:
-            log.info("the request history is written again", dropped=self._waiting.dropped)
-        self._pauses.after_success()
+        self._written += len(burst)
         self._dropping = False
-        if self._flushes or len(self._waiting) >= MOST_IN_BURST:
-            self._start_write()
-        elif self._waiting:
-            self._set_timer(WRITE_BEHIND_S)
+        return None
 
     def _tell_dropped(self, *, since: int) -> None:
         """Say so once, until some are written again."""
         if self._waiting.dropped > since and not self._dropping:
             self._dropping = True
             log.error("requests are missing from the history: too many wait, and the oldest go")
-
-    def _answer_flushes(self, *, worked: bool) -> None:
-        flushes, self._flushes = self._flushes, []
-        for flush in flushes:
-            flush.reply.answer(worked)
