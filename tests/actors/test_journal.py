@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import pytest
 import structlog
@@ -513,12 +513,12 @@ async def test_sums_neither_miss_nor_repeat_what_is_being_written(
 
     async def in_a_while(sync_fn: Callable[[], T], /) -> T:
         await trio.sleep(rng.choice([0.0, 0.1]))
-        try:
-            if rng.random() < 0.2:
-                raise sqlite3.OperationalError("disk I/O error")
-            return sync_fn()
-        finally:
-            await trio.sleep(rng.choice([0.0, 0.1, 0.7]))
+        refused = rng.random() < 0.2
+        result = None if refused else sync_fn()
+        await trio.sleep(rng.choice([0.0, 0.1, 0.7]))
+        if refused:
+            raise sqlite3.OperationalError("disk I/O error")
+        return cast("T", result)
 
     opened = await open_store("sqlite::memory:", data_dir=tmp_path, run_in_thread=run_inline)
     opened._database._run_in_thread = in_a_while
