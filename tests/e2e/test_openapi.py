@@ -62,7 +62,7 @@ CHECKS = [
 CONFIG = SchemathesisConfig.from_dict(
     {
         "seed": 1,
-        "generation": {"deterministic": True, "max-examples": 40, "database": "none"},
+        "generation": {"deterministic": True, "max-examples": 15, "database": "none"},
         # All are described; but a fault of ours is never to be excused.
         "checks": {
             "not_a_server_error": {
@@ -205,8 +205,9 @@ def is_negated(case: schemathesis.Case[Any], location: ParameterLocation) -> boo
     return component is not None and component.mode.is_negative
 
 
+@pytest.mark.adversary
 @schema.parametrize()
-@hypothesis_settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_route_answers_as_described(
     case: schemathesis.Case[Any], server: str, session: requests.Session, endpoint_id: str
 ) -> None:
