@@ -47,7 +47,10 @@ ACTIONS: Mapping[str, tuple[str, str | None]] = MappingProxyType(
         "POST /endpoints/<endpoint_id>/disable": ("endpoint.disable", _ENDPOINT),
         "POST /endpoints/<endpoint_id>/models/delete": ("model.delete", _ENDPOINT),
         "POST /endpoints/<endpoint_id>/download": ("model.download", _ENDPOINT),
-        "DELETE /endpoints/<endpoint_id>/download/<task_id>": ("model.cancel_download", _ENDPOINT),
+        "DELETE /endpoints/<endpoint_id>/download/<uuid:task_id>": (
+            "model.cancel_download",
+            _ENDPOINT,
+        ),
         "POST /benchmarks/tps": ("benchmark.begin", _BENCHMARK),
         "DELETE /benchmarks/tps/<run_id>": ("benchmark.cancel", _BENCHMARK),
         "PUT /dashboard/settings/<key>": ("setting.edit", "setting"),

@@ -55,7 +55,7 @@ GET    /endpoints/<endpoint_id>/models/<path:model>/info viewer endpoints.read
 POST   /endpoints/<endpoint_id>/models/delete       admin endpoints.manage
 POST   /endpoints/<endpoint_id>/download            admin endpoints.manage
 GET    /endpoints/<endpoint_id>/download/progress   viewer endpoints.read
-DELETE /endpoints/<endpoint_id>/download/<task_id>  admin endpoints.manage
+DELETE /endpoints/<endpoint_id>/download/<uuid:task_id>  admin endpoints.manage
 POST   /endpoints/<endpoint_id>/chat/completions    viewer core
 GET    /requests/<request_id>/decision              viewer endpoints.read
 GET    /endpoints/<endpoint_id>/logs                admin logs.read

@@ -118,7 +118,7 @@ _MANAGEMENT: Mapping[str, Need] = {
     f"POST {_ONE}/models/delete": _admin_or(_P.ENDPOINTS_MANAGE),
     f"POST {_ONE}/download": _admin_or(_P.ENDPOINTS_MANAGE),
     f"GET {_ONE}/download/progress": _anybody_or(_P.ENDPOINTS_READ),
-    f"DELETE {_ONE}/download/<task_id>": _admin_or(_P.ENDPOINTS_MANAGE),
+    f"DELETE {_ONE}/download/<uuid:task_id>": _admin_or(_P.ENDPOINTS_MANAGE),
     f"POST {_ONE}/chat/completions": CHOSEN,
     "GET /requests/<request_id>/decision": _anybody_or(_P.ENDPOINTS_READ),
     f"GET {_ONE}/logs": LOGS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
+from uuid import UUID
 
 from quart import Blueprint, Response, jsonify, request
 
@@ -74,16 +75,16 @@ def endpoint_models(exchange: Callable[[], Exchange]) -> Blueprint:
         tasks = [download_json(d) for d in newest_first if d.endpoint_id == endpoint.id]
         return jsonify(endpoint_id=endpoint.id, tasks=tasks)
 
-    @routes.delete(f"{one}/download/<task_id>")
-    async def cancel_download(endpoint_id: str, task_id: str) -> Response:
+    @routes.delete(f"{one}/download/<uuid:task_id>")
+    async def cancel_download(endpoint_id: str, task_id: UUID) -> Response:
         house = exchange().house
         endpoint = known_endpoint(house, endpoint_id)
-        download = house.jobs.downloads.get(task_id)
+        download = house.jobs.downloads.get(str(task_id))
         if download is None or download.endpoint_id != endpoint.id:
             raise NotFound("This endpoint has no download with this id.")
         note(detail=f"{endpoint.name}: {download.model}")
         goes_on = CANNOT_STOP if endpoint.engine is Engine.LM_STUDIO else None
-        return jsonify(download_json(await house.jobs.cancel_download(task_id, goes_on)))
+        return jsonify(download_json(await house.jobs.cancel_download(str(task_id), goes_on)))
 
     @routes.post(f"{one}/models/delete")
     async def delete_model(endpoint_id: str) -> tuple[str, int]:

@@ -150,7 +150,7 @@ _MODEL = Parameter(
     "model", "As the endpoint lists it.", {"type": "string", "minLength": 1}, "path", "llama3.2:3b"
 )
 _TASK_ID = Parameter(
-    "task_id", "The download's `task_id`.", {"type": "string", "minLength": 1}, "path"
+    "task_id", "The download's `task_id`.", {"type": "string", "format": "uuid"}, "path"
 )
 _RUN_ID = Parameter("run_id", "The run's `run_id`.", {"type": "string", "minLength": 1}, "path")
 
