@@ -114,6 +114,9 @@ _ONE = Parameter("ip", "The client.", {"type": "string", "minLength": 1}, "path"
 _KEY = Parameter(
     "key", "Its name.", {"type": "string", "pattern": f"^{KEY}$"}, "path", "ip_alert_threshold"
 )
+_ANY_KEY = Parameter(
+    "key", "Its name; one that was never set is empty.", {"type": "string"}, "path"
+)
 
 
 def _listed(shape: type[Shown]) -> JsonSchema:
@@ -192,7 +195,7 @@ CLIENTS: tuple[Route, ...] = (
         "show_setting",
         "A setting of the dashboard",
         _says(SettingShown, "The setting."),
-        parameters=(_KEY,),
+        parameters=(_ANY_KEY,),
         errors=(StoreUnavailable,),
     ),
     operator(
