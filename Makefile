@@ -38,7 +38,7 @@ lint: env-dev ## style, types, async rules, layers
 	$(BIN)/ruff check llmlb tests scripts
 	$(BIN)/ruff format --check llmlb tests scripts
 	$(BIN)/mypy --explicit-package-bases llmlb tests scripts
-	$(BIN)/flake8 --select ASYNC llmlb tests
+	$(BIN)/flake8 --select ASYNC $$(grep -rlw --include='*.py' async llmlb tests)
 	$(BIN)/lint-imports
 
 scan: env-dev ## insecure code, known vulnerabilities of packages, secrets in files

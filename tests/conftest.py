@@ -21,12 +21,15 @@ from werkzeug.routing import Rule
 from llmlb.store import connection as store_connection
 from llmlb.store.migrate import Migration, migrate
 
+_CI = bool(os.environ.get("CI"))
+
 hypothesis.settings.register_profile(
     "patient",
+    max_examples=50 if _CI else 100,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     # Continuous integration judges the change at hand, always by the same examples.
-    derandomize=bool(os.environ.get("CI")),
+    derandomize=_CI,
 )
 hypothesis.settings.load_profile("patient")
 # How busy a machine is says nothing of the code, and in a new clone it makes tables of Unicode.

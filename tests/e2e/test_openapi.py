@@ -207,7 +207,7 @@ def is_negated(case: schemathesis.Case[Any], location: ParameterLocation) -> boo
 
 @pytest.mark.adversary
 @schema.parametrize()
-@hypothesis_settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_route_answers_as_described(
     case: schemathesis.Case[Any], server: str, session: requests.Session, endpoint_id: str
 ) -> None:
