@@ -237,8 +237,34 @@ class Relay:
     async def _pass_stream(self, response: UpstreamResponse) -> None:
         meter, scanner = self._meter, self._scanner
         translator = self.asked.dialect.translator()
+        chunks, broken = response.chunks(), False
+        try:
+            await self._pass_events(response, chunks, translator)
+        except UpstreamFault as fault:
+            # Once every choice has its end, a connection that breaks has ended, and no more.
+            broken = fault.kind is FaultKind.DISCONNECTED
+            if not (broken and self.committed and meter.complete):
+                raise
+        self._refuse_half_a_stream()
+        rest = b"" if meter.done or broken else scanner.rest()
+        if translator is not None:
+            rest = translator.finish()
+        if rest:
+            await self._send(rest)
+        self.delivered_at_s = self.clock()
+        if meter.done:
+            self._budget.deadline = math.inf
+            await _drain(chunks)
+
+    async def _pass_events(
+        self,
+        response: UpstreamResponse,
+        chunks: AsyncIterator[bytes],
+        translator: Translator | None,
+    ) -> None:
+        """All that comes, up to the end of the stream or an error in it."""
+        meter, scanner = self._meter, self._scanner
         withheld = bytearray()
-        chunks = response.chunks()
         async for chunk in chunks:
             ready = self._visible(scanner.feed(chunk), translator)
             if not self.committed:
@@ -258,16 +284,6 @@ class Relay:
             if b"data:" in ready or scanner.gathering:
                 gap_ends_s = self.clock() + self.patience.token_gap_s
                 self._budget.deadline = min(self._end_s, gap_ends_s)
-        self._refuse_half_a_stream()
-        rest = b"" if meter.done else scanner.rest()
-        if translator is not None:
-            rest = translator.finish()
-        if rest:
-            await self._send(rest)
-        self.delivered_at_s = self.clock()
-        if meter.done:
-            self._budget.deadline = math.inf
-            await _drain(chunks)
 
     def _visible(self, pieces: Iterable[Piece], translator: Translator | None) -> bytes:
         """What of *pieces* is for the client, translated; all of them go through the meter.

@@ -49,6 +49,19 @@ async def test_an_end_before_the_finish_reason_is_a_failure(scene: Scene) -> Non
     assert scene.totals("a").failed_requests == 1
 
 
+async def test_a_connection_that_breaks_after_the_finish_reason_has_ended(scene: Scene) -> None:
+    await scene.endpoint("a")
+    half = b'data: {"choices": [], "usa'
+    scene.on("a", sse_answer(says("Hi"), finish(), half, disconnected(), done=False))
+
+    reply = await scene.stream()
+
+    assert reply.body == wire(says("Hi"), finish(), done=False), "half an event is none"
+    assert not reply.aborted
+    await scene.settle()
+    assert scene.totals("a").successful_requests == 1
+
+
 @pytest.mark.parametrize("finished", [[0], [1], [0, 0], []])
 async def test_every_choice_has_to_finish(scene: Scene, finished: list[int]) -> None:
     await scene.endpoint("a")
