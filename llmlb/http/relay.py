@@ -295,7 +295,7 @@ class Relay:
             usage_alone = meter.see(piece)
             if meter.error is not None:
                 break  # ours takes its place, and what comes after it is of no use
-            if meter.begun and not (meter.done or usage_alone):
+            if meter.begun and not (meter.complete or usage_alone):
                 self._events += b"data:" in piece.raw
             if not (usage_alone and self._added_usage):
                 shown.append(piece.raw if translator is None else translator.feed(piece.raw))

@@ -159,7 +159,8 @@ class Line:
     @property
     def path(self) -> str:
         """The rule with something in place of what varies."""
-        return self.rule.replace("<path:", "<").replace("<", "no-").replace(">", "")
+        rule = self.rule.replace("<uuid:task_id>", "00000000-0000-4000-8000-000000000000")
+        return rule.replace("<path:", "<").replace("<", "no-").replace(">", "")
 
 
 def lines_of(text: str, prefix: str = "") -> Iterator[Line]:

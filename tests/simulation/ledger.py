@@ -165,7 +165,10 @@ class Ledger:
             sums.perhaps += last and not account.stayed
             name = grant.lease.endpoint.name
             tokens = [c.told.total for c in told if c.endpoint == name and c.told is not None]
-            events = sum(c.n_events for c in told if c.endpoint == name)
-            sums.most_tokens += max(sum(tokens), events)
+            sums.most_tokens += sum(
+                max(c.n_events, 0 if c.told is None else c.told.total)
+                for c in told
+                if c.endpoint == name
+            )
             if last and account.whole and account.stayed:
                 sums.sure_tokens += sum(tokens[-1:])
