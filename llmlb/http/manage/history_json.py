@@ -140,7 +140,9 @@ CSV_COLUMNS = (
     *_FLAGS,
 )
 
-_CALCULATED = re.compile(r"[\t\r\n]|[\s\ufeff\u200b-\u200f]*[=+\-@\u2212\uff1d\uff0b\uff0d\uff20]")
+_CALCULATED = re.compile(
+    r"\A(?:[\t\r\n]|[\s\ufeff\u200b-\u200f]*[=+\-@\u2212\uff1d\uff0b\uff0d\uff20])"
+)
 """What spreadsheets take for the beginning of a formula: some pass over blanks and what cannot be
 seen, and some take wide signs for narrow ones."""
 
