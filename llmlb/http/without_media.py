@@ -39,7 +39,7 @@ _DATA_URL = re.compile(
 _MEMBER = re.compile(rf'"([\w-]{{1,60}}+){_QUOTE}\s{{0,20}}:\s{{0,20}}{_QUOTE}')
 """The name of a member whose value is a text, up to the value."""
 
-_MEDIA = re.compile(rf"(?<!{_BASE64})(?:{_BASE64}++|{_ESCAPED})++(?=\\*+\"|\Z)")
+_MEDIA = re.compile(rf"(?<![A-Za-z0-9+/_=\\-])(?:{_BASE64}++|{_ESCAPED})++(?=\\*+\"|\Z)")
 _CREDENTIAL = re.compile(r"\b(?:sk[-_][A-Za-z0-9_-]{16,}+|[Bb]earer +[\w.~+/=-]{16,}+)")
 _CREDENTIAL_SIGNS = ("sk-", "sk_", "earer ")
 _USER_OF_URL = re.compile(r"://[^/\s\"\\@]{1,200}@")
