@@ -1,0 +1,134 @@
+"""A ByteStream over a socket: whatever can be done at once is done without waiting."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+import trio
+from trio.lowlevel import checkpoint, notify_closing, wait_readable, wait_writable
+
+from llmlb.http.streams.byte_stream import READ_BYTES, StreamBroken
+from llmlb.http.streams.peer_watch import peer_watch
+
+TURNS = 8
+"""After so many reads, or writes, that did not have to wait, the others get their turn."""
+
+CLOSE_WITHIN_S = 1.0
+
+
+class SocketStream:
+    """Owns a connected socket. See ByteStream.
+
+    Trio's own SocketStream passes through its scheduler at every call, which costs more than the
+    call itself. Here the system is asked first, and waiting is for when it has nothing.
+    """
+
+    __slots__ = ("_fd", "_reads", "_sock", "_tell", "_watched", "_writes")
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.settimeout(0)
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._sock = sock
+        self._fd = sock.fileno()
+        self._reads = self._writes = 0
+        self._tell: Callable[[], None] | None = None
+        self._watched = False
+
+    @property
+    def peer_gone(self) -> bool:
+        """See ByteStream. True of anything that could be read now, be it bytes or the end."""
+        return self._peek() is not None
+
+    @property
+    def said_all(self) -> bool:
+        """Whether nothing more can be read, as far as can be told without waiting."""
+        return self._peek() == b""
+
+    def _peek(self) -> bytes | None:
+        """One byte of what could be read now; None if that would be waited for."""
+        try:
+            return self._sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""  # reset, or closed on this side
+
+    def on_peer_gone(self, tell: Callable[[], None] | None) -> None:
+        # Once watched it stays so to its end: asking anew for every request costs nothing then.
+        self._tell = tell
+        if tell is not None and not self._watched and self._fd >= 0:
+            self._watched = True
+            peer_watch().add(self._fd, self)
+
+    def peer_has_gone(self) -> None:
+        """The watch says so."""
+        tell, self._tell, self._watched = self._tell, None, False
+        if tell is not None:
+            tell()
+
+    async def receive_some(self) -> bytes:
+        if self._reads >= TURNS:
+            self._reads = 0
+            await checkpoint()
+        while True:
+            try:
+                data = self._sock.recv(READ_BYTES)
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                raise StreamBroken from error
+            else:
+                self._reads += 1
+                return data
+            self._reads = 0
+            try:
+                await wait_readable(self._fd)
+            except trio.ClosedResourceError as error:
+                raise StreamBroken from error
+
+    async def send_all(self, data: bytes) -> None:
+        if self._writes >= TURNS:
+            self._writes = 0
+            await checkpoint()
+        sent = self._send(data)
+        self._writes += 1
+        if sent == len(data):
+            return
+        with memoryview(data) as rest:
+            while sent < len(rest):
+                self._writes = 0
+                try:
+                    await wait_writable(self._fd)
+                except trio.ClosedResourceError as error:
+                    raise StreamBroken from error
+                sent += self._send(rest[sent:])
+
+    def _send(self, data: bytes | memoryview) -> int:
+        try:
+            return self._sock.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise StreamBroken from error
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            if self._watched:
+                peer_watch().remove(fd)
+            notify_closing(fd)
+            self._sock.close()
+
+    async def aclose(self) -> None:
+        """See ByteStream: to close with bytes unread would take back those that were sent last."""
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+            with trio.move_on_after(CLOSE_WITHIN_S):
+                while await self.receive_some():
+                    pass
+        except (OSError, StreamBroken):
+            return  # it is closed, or gone
+        finally:
+            self.close()
