@@ -142,6 +142,9 @@ class Settings(BaseSettings):
     stream_keepalive_s: float = Field(0.0, ge=0, le=3600)
     """A stream that has said nothing yet gets a comment so often; 0: none."""
 
+    lane: Literal["on", "off"] = Field("on")
+    """Whether the commonest requests go past the framework."""
+
     image_fetch: Literal["off", "passthrough", "inline"] = Field("passthrough")
     image_fetch_allow: Networks = Field(())
     """Besides public addresses, what `inline` may fetch from."""

@@ -10,6 +10,9 @@ from typing import Any, TypeVar
 
 import structlog
 import trio
+from hypercorn.config import Config
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import AppWrapper
 from quart.wrappers.base import BaseRequestWebsocket
 from quart_trio import QuartTrio
 from werkzeug.exceptions import BadHost
@@ -31,6 +34,9 @@ from llmlb.http.exchange import Exchange
 from llmlb.http.hooks import install_hooks
 from llmlb.http.intake.reception import Reception
 from llmlb.http.intake.spool import Spool
+from llmlb.http.lane.hook import install
+from llmlb.http.lane.lane import Lane, lane_fits
+from llmlb.http.lane.taking import PassOn, Server, serve_taken
 from llmlb.http.logs import Logs
 from llmlb.http.metrics.page import Metrics
 from llmlb.http.response_policy import ResponsePolicy
@@ -43,6 +49,7 @@ from llmlb.http.upstream.listener import Listener
 from llmlb.http.upstream.rules import for_endpoints, for_strangers
 from llmlb.http.vision.gate import ImageGate
 from llmlb.http.vision.remote import ImageFetch, RemoteImages
+from llmlb.http.wire.connection import Limits
 from llmlb.settings import Settings, load_settings
 from llmlb.store.database import ThreadRunner
 from llmlb.store.opening import open_store
@@ -77,7 +84,7 @@ class LlmlbApp(QuartTrio):
     ) -> None:
         super().__init__("llmlb", static_folder=None)
         self._given_settings, self._given_client = settings, client
-        self._world, self._run_in_thread = world, run_in_thread
+        self._world, self.run_in_thread = world, run_in_thread
         self.instance_id = world.new_id()
         self.body_budget = BodyBudget(0)
         self.crash: BaseException | None = None
@@ -89,6 +96,10 @@ class LlmlbApp(QuartTrio):
         self._surveyor: Surveyor | None = None
         self._reception: Reception | None = None
         self._metrics: Metrics | None = None
+        self._limits: Limits | None = None
+        self._lane: Lane | None = None
+        self.hosted = False
+        """By `llmlb serve`, where all connections are ours, and HTTP/1.1."""
         self.response_policy = ResponsePolicy()
         self.logs = Logs()
         self.listener: Listener | None = None
@@ -137,6 +148,20 @@ class LlmlbApp(QuartTrio):
     def metrics(self) -> Metrics:
         """What is measured. Raises ShuttingDown like `house`."""
         return _standing(self._metrics)
+
+    def taken(
+        self,
+        app: AppWrapper,
+        config: Config,
+        context: WorkerContext,
+        stream: trio.SocketStream,
+        pass_on: PassOn,
+    ) -> Awaitable[None] | None:
+        """See TakesConnections."""
+        if self._limits is None or not (self.hosted or self._lane):
+            return None
+        server = Server(app, config, context, None if self.hosted else pass_on)
+        return serve_taken(server, stream, self._limits, self._lane)
 
     def create_url_adapter(self, request: BaseRequestWebsocket | None) -> MapAdapter | None:
         """No route depends on the Host, and one that is no name is no reason to break off.
@@ -199,7 +224,7 @@ class LlmlbApp(QuartTrio):
         self.config["MAX_CONTENT_LENGTH"] = None  # judged where bodies come in
         self.config["BODY_TIMEOUT"] = settings.body_timeout_s
         self.body_budget.limit_bytes = settings.body_memory_bytes
-        spool = Spool(settings.spool_path, settings.spool_bytes, self._run_in_thread)
+        spool = Spool(settings.spool_path, settings.spool_bytes, self.run_in_thread)
         spool.prepare()
         self._reception = Reception(
             self.body_budget,
@@ -213,12 +238,12 @@ class LlmlbApp(QuartTrio):
                 settings.database,
                 data_dir=settings.data_path,
                 secret_key=settings.secret_key,
-                run_in_thread=self._run_in_thread,
+                run_in_thread=self.run_in_thread,
                 now=self._world.now,
             )
             held.push_async_callback(_even_if_cancelled, store.close)
             await apply_declared(settings, store, now=self._world.now)
-            passwords = Passwords(self._run_in_thread)
+            passwords = Passwords(self.run_in_thread)
             await make_first_admin(settings, store, passwords, self._world)
             client = self._given_client or HttpxUpstreamClient(
                 instance_id=self.instance_id,
@@ -247,10 +272,10 @@ class LlmlbApp(QuartTrio):
             images_gate = ImageGate(
                 RemoteImages(ImageFetch(settings.image_fetch), images),
                 self.body_budget,
-                self._run_in_thread,
+                self.run_in_thread,
             )
             url = (self.listener or Listener(settings.host, settings.port)).url
-            self._doors = await open_doors(settings, house, passwords, self._run_in_thread, url)
+            self._doors = await open_doors(settings, house, passwords, self.run_in_thread, url)
             gate = self._doors.gate
             tracing = await held.enter_async_context(
                 tracing_by(settings, self._world.now, lambda: house.registry.catalog)
@@ -259,11 +284,18 @@ class LlmlbApp(QuartTrio):
                 house, client, images_gate, gate, self.instance_id, tracing=tracing
             )
             self._house, self._metrics, self.served = house, metrics, True
+            self._limits = Limits.of(settings)
+            if settings.lane == "on" and lane_fits():
+                lane = Lane(
+                    self, self._reception, self._limits, body_limit_s=settings.body_timeout_s
+                )
+                self._lane = await held.enter_async_context(lane.open())
             try:
                 async with metrics.lag.watched():
                     await house.run(task_status=task_status)
             finally:
                 self._house = self._exchange = self._doors = self._surveyor = self._metrics = None
+                self._lane = None
         self._ended.set()
 
 
@@ -279,6 +311,7 @@ def create_app(
     Tests hand in a *client* of their own, a *world* that holds still, and a runner that
     needs no threads.
     """
+    install()
     app = LlmlbApp(settings, client=client, world=world or World(), run_in_thread=run_in_thread)
     app.url_map.merge_slashes = False  # its redirect would be a page of HTML
     app.before_serving(app.open)

@@ -22,8 +22,6 @@ from llmlb.http.heap import give_back_large_blocks
 from llmlb.http.logs.logs import SERVER
 from llmlb.http.policy import is_loopback
 from llmlb.http.upstream.listener import Listener
-from llmlb.http.wire.connection import Limits
-from llmlb.http.wire.serving import connections_of_ours
 from llmlb.http.wire.websocket import MOST_BYTES
 from llmlb.settings import Settings
 
@@ -87,11 +85,7 @@ async def _serve(app: LlmlbApp, settings: Settings, listener: socket.socket) -> 
     config.include_server_header = False
     config.websocket_max_message_size = MOST_BYTES
     config.startup_timeout = config.shutdown_timeout = 600
-    limits = Limits(
-        header_s=settings.header_timeout_s,
-        idle_s=settings.idle_timeout_s,
-        write_s=settings.write_timeout_s,
-    )
+    app.hosted = True
     stopping = trio.Event()
 
     # Open until the very end: a signal that nobody receives would kill us before the flush.
@@ -104,8 +98,7 @@ async def _serve(app: LlmlbApp, settings: Settings, listener: socket.socket) -> 
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_leave_stuck_clients, app, stopping)
-            with connections_of_ours(limits):
-                await hypercorn_serve(app, config, shutdown_trigger=stop)
+            await hypercorn_serve(app, config, shutdown_trigger=stop)
             nursery.cancel_scope.cancel()
 
 

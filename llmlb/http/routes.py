@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from llmlb.http.described import described
 from llmlb.http.manage.audit import audit_log
 from llmlb.http.manage.auth import authentication
 from llmlb.http.manage.benchmarks import benchmarks
@@ -28,7 +29,6 @@ from llmlb.http.manage.usage import usage
 from llmlb.http.manage.users import people
 from llmlb.http.metrics.page import metrics_page
 from llmlb.http.openai.routes import inference
-from llmlb.http.openapi.document import described
 from llmlb.http.status import status
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ PREFIXES = ("/api", "/v0")
 def register_routes(app: LlmlbApp) -> None:
     """Put every route into *app*; what they need of it is asked for at each request."""
     app.register_blueprint(status(lambda: app.house))
-    app.register_blueprint(described())
+    app.register_blueprint(described(app.run_in_thread))
     app.register_blueprint(metrics_page(lambda: app.metrics))
     app.register_blueprint(setup(lambda: app.house, lambda: app.doors))
     app.register_blueprint(inference(lambda: app.exchange, lambda: app.house))

@@ -31,7 +31,7 @@ def test_a_streamed_message(client: Anthropic) -> None:
     with client.messages.stream(
         model="tiny-a",
         max_tokens=5,
-        temperature=0.0,
+        extra_body={"temperature": 0},
         messages=[{"role": "user", "content": "hello"}],
     ) as stream:
         kinds = [event.type for event in stream]

@@ -10,12 +10,18 @@ import trio
 import trio.testing
 from hypercorn.config import Config
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ASGIFramework
 from hypercorn.utils import wrap_app
 
+from llmlb.http.application import LlmlbApp
+from llmlb.http.downstream import Whence
+from llmlb.http.lane.connection import LaneConnection
+from llmlb.http.lane.lane import Lane
+from llmlb.http.streams.begun import Begun
+from llmlb.http.streams.byte_stream import ByteStream
 from llmlb.http.wire.connection import Connection, Limits
 from llmlb.http.wire.websocket import MOST_BYTES
 from tests.fakes.asgi import LOOPBACK
+from tests.fakes.byte_stream import MemoryByteStream
 
 LIMITS = Limits(header_s=10, idle_s=20, write_s=30)
 
@@ -23,9 +29,12 @@ LIMITS = Limits(header_s=10, idle_s=20, write_s=30)
 class Client:
     """One connection to *app*; what it receives is noted as it comes, if it reads at all."""
 
+    by_lane = False
+    """Whether it begins on the lane, as connections do unless that is off."""
+
     def __init__(
         self,
-        app: ASGIFramework,
+        app: LlmlbApp,
         nursery: trio.Nursery,
         *,
         reads: bool = True,
@@ -39,9 +48,8 @@ class Client:
         config.include_date_header = config.include_server_header = False
         config.websocket_max_message_size = MOST_BYTES
         self.context = WorkerContext(None)
-        self.connection = Connection(
-            wrap_app(app, 0, "asgi"), config, self.context, its_end, limits, **LOOPBACK
-        )
+        self._app, self._config, self._limits = app, config, limits
+        self._nursery, self._its_end = nursery, its_end
         self.received = bytearray()
         self.closed_at_s: float | None = None
         """When the balancer said that nothing more comes."""
@@ -66,8 +74,40 @@ class Client:
         return answers_in(bytes(self.received), *methods)
 
     async def _serve(self) -> None:
-        await self.connection.run()
+        if self.by_lane:
+            await self._serve_by_lane()
+        else:
+            await self._connection(self._its_end).run()
         self.over.set()
+
+    async def _serve_by_lane(self) -> None:
+        lane = Lane(self._app, self._app.reception, self._limits, body_limit_s=300)
+        async with lane.open():
+            lane.stop_with(self.context)
+            await LaneConnection(
+                MemoryByteStream(self._its_end, self._nursery),
+                lane,
+                Whence(LOOPBACK["server"][0], LOOPBACK["client"][0]),
+                otherwise=self._otherwise,
+                of_server=lane.lines_of(self._config).now,
+            ).run()
+
+    async def _otherwise(
+        self, stream: ByteStream, received: bytes
+    ) -> tuple[ByteStream, bytes] | None:
+        assert isinstance(stream, MemoryByteStream)
+        below, unread = await stream.detach()
+        begun = Begun(below, received + unread)
+        behind = await self._connection(begun, gives_back=True).run()
+        return None if behind is None else (MemoryByteStream(below, self._nursery), behind)
+
+    def _connection(
+        self, stream: trio.abc.HalfCloseableStream, *, gives_back: bool = False
+    ) -> Connection:
+        app = wrap_app(self._app, 0, "asgi")
+        return Connection(
+            app, self._config, self.context, stream, self._limits, **LOOPBACK, gives_back=gives_back
+        )
 
     async def _read(self) -> None:
         try:

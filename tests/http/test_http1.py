@@ -19,6 +19,13 @@ TOKENS = st.from_regex(r"[A-Za-z-]{1,20}", fullmatch=True)
 VALUES = st.from_regex(r"[!-~]([ -~]{0,40}[!-~])?", fullmatch=True)
 
 
+@pytest.fixture(params=["wire", "lane"], autouse=True)
+def face(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What a connection begins on."""
+    monkeypatch.setattr(Client, "by_lane", request.param == "lane")
+    return str(request.param)
+
+
 @given(
     fields=st.lists(st.tuples(TOKENS, VALUES), max_size=20),
     behind=st.binary(max_size=200),

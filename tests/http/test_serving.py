@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from inspect import signature
 from typing import cast
 
 import pytest
@@ -10,15 +9,12 @@ import trio
 import trio.testing
 from hypercorn.config import Config
 from hypercorn.events import Event
-from hypercorn.trio import run as hypercorn_run
-from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app
 from structlog.testing import capture_logs
 
+from llmlb.http.lane.taking import Server, serve_taken
 from llmlb.http.wire.http1 import Http1
-from llmlb.http.wire.serving import Taken, connections_of_ours
 from tests.fakes.served import Served
 from tests.fakes.wire import LIMITS
 
@@ -49,7 +45,8 @@ async def taken(served: Served, name: tuple[str, int] | None) -> bytes:
         stream = cast("trio.SocketStream", its_end)
 
         async def take() -> None:
-            await Taken(LIMITS, app, Config(), WorkerContext(None), ConnectionState({}), stream)
+            server = Server(app, Config(), WorkerContext(None), None)
+            await serve_taken(server, stream, LIMITS, None)
 
         nursery.start_soon(take)
         await mine.send_all(HEALTH)
@@ -82,17 +79,3 @@ async def test_a_connection_that_is_gone_again_is_left_alone(served: Served) -> 
             await taken(served, None)
     assert patience.cancelled_caught, "it is not answered"
     assert not logs
-
-
-def test_hypercorn_still_has_the_place_that_is_taken() -> None:
-    """If this fails, hypercorn is built otherwise: see what it makes for each connection now."""
-
-    def place() -> object:
-        return vars(hypercorn_run)["TCPServer"]
-
-    assert place() is TCPServer
-    assert list(signature(TCPServer).parameters) == ["app", "config", "context", "state", "stream"]
-    assert "TCPServer" in hypercorn_run.worker_serve.__code__.co_names
-    with connections_of_ours(LIMITS):
-        assert place() is not TCPServer
-    assert place() is TCPServer

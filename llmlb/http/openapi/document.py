@@ -8,7 +8,6 @@ from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
-from quart import Blueprint, Response
 
 import llmlb
 from llmlb.forms import Form
@@ -98,17 +97,6 @@ def build_document() -> JsonSchema:
 def document_json() -> bytes:
     """The document as it is served."""
     return json.dumps(build_document(), ensure_ascii=False).encode()
-
-
-def described() -> Blueprint:
-    """`/openapi.json`."""
-    routes = Blueprint("described", __name__)
-
-    @routes.get("/openapi.json")
-    async def openapi() -> Response:
-        return Response(document_json(), content_type="application/json")
-
-    return routes
 
 
 def _operation(route: Route, method: str) -> JsonSchema:

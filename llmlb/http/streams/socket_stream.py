@@ -113,6 +113,18 @@ class SocketStream:
         except OSError as error:
             raise StreamBroken from error
 
+    def detach(self) -> socket.socket:
+        """The socket, which is somebody else's from here on: this stream has no more to do with it.
+
+        Raises StreamBroken if it has been closed.
+        """
+        fd, self._fd = self._fd, -1
+        if fd < 0:
+            raise StreamBroken
+        if self._watched:
+            peer_watch().remove(fd)
+        return self._sock
+
     def close(self) -> None:
         fd, self._fd = self._fd, -1
         if fd >= 0:

@@ -17,6 +17,7 @@ from hypercorn.typing import AppWrapper, ConnectionState
 
 from llmlb.http.wire.http1 import Http1
 from llmlb.http.wire.websocket import ASK_AFTER_S
+from llmlb.settings import Settings
 
 READ_BYTES = 64 * 1024
 
@@ -44,6 +45,15 @@ class Limits:
     write_s: float
     """To take 64 KiB of its answer, or what there is of it."""
 
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        """As *settings* have it."""
+        return cls(
+            header_s=settings.header_timeout_s,
+            idle_s=settings.idle_timeout_s,
+            write_s=settings.write_timeout_s,
+        )
+
 
 class Connection:
     """Owns one connection: reads it, writes to it, and closes it in the end."""
@@ -58,7 +68,9 @@ class Connection:
         *,
         client: Address | None,
         server: Address | None,
+        gives_back: bool = False,
     ) -> None:
+        """With *gives_back* it serves one request, and gives the connection back after it."""
         self._context, self._stream, self._limits = context, stream, limits
         self._tasks = TaskGroup()
         self._http = Http1(
@@ -72,6 +84,10 @@ class Connection:
             server,
             self._hear,
         )
+        self._http.gives_back = gives_back
+        self._given_back = trio.Event()
+        self._beyond = b""
+        """What has been read that belongs to no request of ours."""
         self._writing = trio.Lock()
         self._recycled = trio.Event()
         self._clock = trio.CancelScope()
@@ -83,8 +99,13 @@ class Connection:
         """Whether some of it has come."""
         self._ended = False
 
-    async def run(self) -> None:
-        """Serve the connection to its end, and close it."""
+    async def run(self) -> bytes | None:
+        """Serve the connection to its end, and close it.
+
+        One that is given back instead stays open, and what has been read beyond its request is
+        returned.
+        """
+        stays_open = False
         try:
             async with self._tasks:
                 self._clock.deadline = trio.current_time() + self._limits.header_s
@@ -92,9 +113,17 @@ class Connection:
                 await self._read()
                 self._ended = True
                 self._clock.cancel()
-                await self._http.handle(Closed())
+                if self._given_back.is_set():
+                    stays_open = True
+                else:
+                    await self._http.handle(Closed())
+        except BaseException:
+            stays_open = False
+            raise
         finally:
-            await trio.aclose_forcefully(self._stream)
+            if not stays_open:
+                await trio.aclose_forcefully(self._stream)
+        return self._beyond if stays_open else None
 
     # -- from the client
 
@@ -104,15 +133,26 @@ class Connection:
         hypercorn is not cancelled: half way through it would forget to tell the application.
         """
         data = await self._receive()
-        while data:
+        while data and not self._given_back.is_set():
             if not self._ended:
                 self._note_a_beginning()
                 await self._http.handle(RawData(data))
-            while self._http.connection.is_far_ahead and not self._ended:
+            while self._http.connection.is_far_ahead and not self._over:
                 await self._recycled.wait()
-            data = await self._receive() if self._ended else await self._receive_or_ask()
-        if not self._ended:
+            if self._given_back.is_set():
+                data = b""
+            else:
+                data = await self._receive() if self._ended else await self._receive_or_ask()
+        if self._given_back.is_set():
+            # it may have come in the very moment in which the last answer was over
+            self._beyond = self._http.connection.trailing_data[0] + data
+        elif not self._ended:
             await self._http.handle(RawData(b""))
+
+    @property
+    def _over(self) -> bool:
+        """Whether nothing more is to be read here."""
+        return self._ended or self._given_back.is_set()
 
     async def _receive(self) -> bytes:
         """What comes next; nothing if that was all."""
@@ -145,7 +185,7 @@ class Connection:
         """End a connection whose next request does not come, or not whole, in time."""
         with self._clock:
             await self._context.terminated.wait()
-        if self._ended or not self._expecting:
+        if self._over or not self._expecting:
             return
         if self._begun and not self._context.terminated.is_set():
             await self._http.refuse(408, "its head did not come in time")
@@ -167,6 +207,12 @@ class Connection:
                     self._expect_the_next()
 
     def _expect_the_next(self) -> None:
+        if self._http.gives_back:
+            self._given_back.set()
+            self._clock.cancel()
+            self._listening.cancel()
+            self._recycled.set()
+            return
         self._begun = bool(self._http.connection.ahead_bytes)
         limit_s = self._limits.header_s if self._begun else self._limits.idle_s
         self._clock.deadline = trio.current_time() + limit_s

@@ -123,6 +123,8 @@ class Http1(H11Protocol):
         super().__init__(*args)
         self.connection = StrictConnection()
         self._turn = trio.Lock()
+        self.gives_back = False
+        """The next request is somebody else's."""
 
     async def refuse(self, status: int, said: str) -> None:
         """Answer a request that has not come whole, if nothing has been answered yet."""
@@ -143,7 +145,8 @@ class Http1(H11Protocol):
 
     async def _maybe_recycle(self) -> None:
         await super()._maybe_recycle()
-        if self.connection.our_state is h11.IDLE and self.connection.ahead_bytes:
+        idle = self.connection.our_state is h11.IDLE and not self.gives_back
+        if idle and self.connection.ahead_bytes:
             self.task_group.spawn(self._handle_events)
 
     async def _check_protocol(self, event: h11.Request) -> None:

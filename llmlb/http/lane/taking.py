@@ -1,0 +1,110 @@
+"""Who serves a connection that hypercorn has taken: the lane, our HTTP/1.1, or hypercorn itself."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+import trio
+from hypercorn.config import Config
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import AppWrapper
+
+from llmlb.http.downstream import Whence
+from llmlb.http.lane.connection import LaneConnection
+from llmlb.http.lane.lane import Lane
+from llmlb.http.streams.begun import Begun
+from llmlb.http.streams.byte_stream import ByteStream, StreamBroken
+from llmlb.http.streams.socket_stream import SocketStream
+from llmlb.http.wire.connection import Address, Connection, Limits
+
+log = structlog.get_logger()
+
+_HTTP2 = b"PRI * HTTP/2.0\r\n"
+
+PassOn = Callable[[trio.abc.HalfCloseableStream], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """hypercorn, as one connection sees it."""
+
+    app: AppWrapper
+    config: Config
+    context: WorkerContext
+    pass_on: PassOn | None
+    """Has hypercorn serve a stream; None: what is not HTTP/1.1 is refused."""
+
+
+async def serve_taken(
+    server: Server, stream: trio.SocketStream, limits: Limits, lane: Lane | None
+) -> None:
+    """Serve a connection to its end, whatever that is: one client's trouble is not the others'."""
+    try:
+        client = _address(stream.socket.getpeername())
+        own = _address(stream.socket.getsockname())
+    except OSError:
+        return  # it has been closed again
+    taken = _Taken(server, limits, client, own)
+    try:
+        if lane is None:
+            await taken.connection(stream).run()
+        else:
+            await taken.by_lane(lane, stream)
+    except* Exception as error:
+        log.exception("a connection failed", client=client[0], exc_info=error)
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    server: Server
+    limits: Limits
+    client: Address
+    own: Address
+
+    def connection(
+        self, stream: trio.abc.HalfCloseableStream, *, gives_back: bool = False
+    ) -> Connection:
+        """For whatever is asked, by our HTTP/1.1."""
+        server = self.server
+        return Connection(
+            server.app,
+            server.config,
+            server.context,
+            stream,
+            self.limits,
+            client=self.client,
+            server=self.own,
+            gives_back=gives_back,
+        )
+
+    async def by_lane(self, lane: Lane, stream: trio.SocketStream) -> None:
+        lane.stop_with(self.server.context)
+        bytes_of = SocketStream(socket.socket(fileno=stream.socket.detach()))
+        whence = Whence(self.own[0], self.client[0])
+        lines = lane.lines_of(self.server.config)
+        await LaneConnection(
+            bytes_of, lane, whence, otherwise=self._otherwise, of_server=lines.now
+        ).run()
+
+    async def _otherwise(
+        self, stream: ByteStream, received: bytes
+    ) -> tuple[ByteStream, bytes] | None:
+        """See Otherwise."""
+        assert isinstance(stream, SocketStream)
+        try:
+            sock = stream.detach()
+        except StreamBroken:
+            return None
+        begun = Begun(trio.SocketStream(trio.socket.from_stdlib_socket(sock)), received)
+        if self.server.pass_on is not None and received.startswith(_HTTP2):
+            await self.server.pass_on(begun)
+            return None
+        behind = await self.connection(begun, gives_back=True).run()
+        return None if behind is None else (SocketStream(sock), behind)
+
+
+def _address(name: tuple[str, int] | tuple[str, int, int, int]) -> Address:
+    return name[0], name[1]
