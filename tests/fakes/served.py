@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import trio
@@ -9,7 +10,13 @@ import trio
 from llmlb.http.application import LlmlbApp
 from tests.fakes.asgi import Lifespan, Request, Upgrade
 from tests.fakes.house import Scene
+from tests.fakes.lane import LaneRequest
 from tests.fakes.upstream import FakeUpstream
+
+BY_LANE = os.environ.get("LLMLB_LANE") != "off"
+"""Whether requests for the lane take it; the others, and all if not, come by ASGI."""
+
+_OF_LANE = {"headers", "client", "server"}
 
 
 class Served:
@@ -28,6 +35,8 @@ class Served:
         """One request, which has still to be let run; the method `WS` opens a WebSocket."""
         if method == "WS":
             return Upgrade(self.app, path, **more)
+        if BY_LANE and method == "POST" and body is not None and more.keys() <= _OF_LANE:
+            return LaneRequest(self.app, path, body, **more)
         return Request(self.app, method, path, body, **more)
 
     async def __call__(

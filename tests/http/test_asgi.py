@@ -226,7 +226,7 @@ async def test_a_downstream_knows_that_its_peer_has_gone(
         await original(self, *args)
 
     monkeypatch.setattr(HttpConnection, "handle_request", handle_request)
-    request = served.begin(served.request("POST", CHAT, chat(stream=True)))
+    request = served.begin(Request(served.app, "POST", CHAT, chat(stream=True)))
     await trio.sleep(1)
     [connection] = connections
     assert connection._downstream is not None
