@@ -16,6 +16,10 @@ _STATUS_LINES = {
 }
 
 
+def _status_line(status: int) -> bytes:
+    return _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+
+
 class LaneAnswer:
     """A client's side of an exchange, over its connection. See Downstream.
 
@@ -68,7 +72,7 @@ class LaneAnswer:
         self.last = self._is_last(head.status)
         if self.last:
             framing += b"connection: close\r\n"
-        parts = (_STATUS_LINES[head.status], told, framing, self._of_server(), b"\r\n")
+        parts = (_status_line(head.status), told, framing, self._of_server(), b"\r\n")
         self._head = b"".join(parts)
 
     async def send(self, data: bytes) -> None:

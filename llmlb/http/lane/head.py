@@ -53,14 +53,13 @@ def lane_head(received: bytes) -> LaneHead | None:
     line_end = received.find(_VERSION, 0, at + len(_VERSION))
     target, _, _ = received[: max(line_end, 0)].partition(b"?")
     api = _APIS.get(target)
-    # Of the query nothing is asked, but it has to be one.
-    if api is None or not received[len(target) : line_end].isascii():
+    query = received[len(target) : line_end]  # nothing is asked of it, but that it is one
+    if api is None or not query.isascii() or b" " in query:
         return None
     reader = _Reader()
-    parser = httptools.HttpRequestParser(reader)
     try:
-        parser.feed_data(received[: at + len(_END)])
-    except httptools.HttpParserError:
+        httptools.HttpRequestParser(reader).feed_data(received[: at + len(_END)])
+    except (httptools.HttpParserError, httptools.HttpParserUpgrade):
         return None
     headers = reader.headers
     if reader.hosts != 1 or not _OTHERWISE.isdisjoint(headers):
@@ -71,8 +70,13 @@ def lane_head(received: bytes) -> LaneHead | None:
         headers,
         at + len(_END),
         int(headers.get("content-length", "0")),
-        parser.should_keep_alive(),
+        "close" not in _wishes(headers.get("connection", "")),
     )
+
+
+def _wishes(connection: str) -> list[str]:
+    """What a `Connection` header asks for."""
+    return [wish.strip() for wish in connection.lower().split(",")]
 
 
 class _Reader:
