@@ -38,6 +38,7 @@ class LaneRequest(Request):
             body,
         )
         self._gone = trio.Event()
+        self._sending = trio.CancelScope()
         self._tell: Callable[[], None] | None = None
         self._parser = h11.Connection(h11.CLIENT)
         self._parser.send(h11.Request(method="POST", target="/", headers=[("host", "x")]))
@@ -84,10 +85,13 @@ class LaneRequest(Request):
         if self.peer_gone:
             raise StreamBroken
         self._parser.receive_data(data)
-        while (event := self._parser.next_event()) is not h11.NEED_DATA:
-            await self._hear(self._as_message(event))
-            if isinstance(event, h11.EndOfMessage):
-                return
+        with trio.CancelScope() as self._sending:
+            while (event := self._parser.next_event()) is not h11.NEED_DATA:
+                await self._hear(self._as_message(event))
+                if isinstance(event, h11.EndOfMessage):
+                    return
+        if self._sending.cancelled_caught:
+            raise StreamBroken
 
     @staticmethod
     def _as_message(event: object) -> dict[str, Any]:
@@ -104,6 +108,7 @@ class LaneRequest(Request):
 
     def close(self) -> None:
         self._gone.set()
+        self._sending.cancel()
 
     async def aclose(self) -> None:
         self.close()

@@ -10,20 +10,20 @@ import trio
 
 from llmlb.http.application import LlmlbApp
 from tests.fakes.asgi import Message, Request
+from tests.fakes.lane import LaneRequest
 from tests.fakes.openai import chat
 from tests.simulation.ledger import Account, current
 from tests.simulation.parts import Leaving, Manner, Moment, Wish
 from tests.simulation.world import SimWorld
 
 
-class SimRequest(Request):
-    """A connection whose client takes its time over each piece."""
+class SimRequest(LaneRequest):
+    """A connection whose client takes its time over each piece: on the lane, unless that is off."""
 
     def __init__(self, app: LlmlbApp, account: Account) -> None:
         wish = account.wish
         super().__init__(
             app,
-            "POST",
             "/v1/chat/completions",
             chat(
                 wish.model,
