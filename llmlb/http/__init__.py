@@ -1,5 +1,8 @@
 """Everything that speaks HTTP. `app` is what hypercorn serves."""
 
-from llmlb.http.application import create_app
+from llmlb.http.heap import importing
 
-app = create_app()
+with importing():
+    from llmlb.http.application import create_app
+
+    app = create_app(routes_at_once=False)

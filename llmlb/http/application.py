@@ -109,6 +109,7 @@ class LlmlbApp(QuartTrio):
         self.served = False
         """Whether the house has ever stood."""
         self._ended = trio.Event()
+        self._has_routes = False
         # Streams last as long as they last, and bodies have their own limit.
         self.config["RESPONSE_TIMEOUT"] = None
         # OPTIONS is a preflight, which the response policy answers, or a method like any other.
@@ -177,8 +178,16 @@ class LlmlbApp(QuartTrio):
                 "unreadable", path_info=request.path, default_method=request.method
             )
 
+    def add_routes(self) -> None:
+        """Have all routes, once. Raises what a route raises that no line of the table is for."""
+        if not self._has_routes:
+            self._has_routes = True
+            register_routes(self)
+            refuse_undeclared(self.url_map)
+
     async def open(self) -> None:
         """Start everything; returns when requests can be served. Raises StartupError."""
+        self.add_routes()
         try:
             await self.nursery.start(self._live)
         except StartupError as error:
@@ -305,11 +314,13 @@ def create_app(
     client: UpstreamClient | None = None,
     world: World | None = None,
     run_in_thread: ThreadRunner = trio.to_thread.run_sync,
+    routes_at_once: bool = True,
 ) -> LlmlbApp:
     """The ASGI application. Settings are read from the environment when it starts.
 
     Tests hand in a *client* of their own, a *world* that holds still, and a runner that
-    needs no threads.
+    needs no threads. Without *routes_at_once* it has no routes before it starts: most of what it
+    takes to make one, of which not all are served.
     """
     install()
     app = LlmlbApp(settings, client=client, world=world or World(), run_in_thread=run_in_thread)
@@ -323,8 +334,8 @@ def create_app(
         lambda: app.response_policy,
         audit=app.tell_audit,
     )
-    register_routes(app)
-    refuse_undeclared(app.url_map)
+    if routes_at_once:
+        app.add_routes()
     return app
 
 

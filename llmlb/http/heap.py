@@ -1,8 +1,11 @@
-"""Whether the memory of a large body goes back to the system as soon as the body is gone."""
+"""How memory is dealt with: large bodies go back at once, and code is not looked through."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 LARGE_BYTES = 1024 * 1024
 
@@ -20,3 +23,20 @@ def give_back_large_blocks(library: object | None = None) -> bool:
     """
     mallopt = getattr(library or ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES) == 1
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Within it, garbage is not collected; and what there is at its end is not looked at again.
+
+    Imports make hundreds of thousands of objects and next to no garbage. To look through them
+    takes a seventh of the start, and later holds up all requests, each time that it is done.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
