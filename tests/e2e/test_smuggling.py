@@ -247,14 +247,31 @@ def test_a_handshake_that_ends_hypercorns_own_server_is_a_plain_request(behind: 
     assert behind.is_up()
 
 
-# -- the bare command, which cannot refuse all of it
+# -- hypercorn's own command
+
+
+def test_the_bare_command_takes_no_more_than_ours(start_balancer: StartBalancer) -> None:
+    balancer = start_balancer(face="hypercorn")
+    for raw, statuses in REFUSED.values():
+        if raw.startswith(b"PRI "):
+            continue  # it speaks HTTP/2
+        [answer] = answers(balancer, raw)
+        assert answer.status in statuses
+        assert answer.headers["connection"] == "close"
+    told(balancer, WEBSOCKET + b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+    assert balancer.is_up()
+
+
+# -- its own connections, which cannot refuse all of it
+
+HYPERCORNS_OWN = {"LLMLB_LANE": "off"}
 
 
 @pytest.mark.parametrize("name", ["folded header", "bare LF", "one bare LF"])
-def test_what_the_bare_command_takes_cannot_smuggle(
+def test_what_hypercorn_takes_cannot_smuggle(
     start_balancer: StartBalancer, stub: Stub, name: str, tmp_path: Path
 ) -> None:
-    balancer = start_balancer(face="hypercorn")
+    balancer = start_balancer(face="hypercorn", settings=HYPERCORNS_OWN)
     put_before(balancer, stub)
 
     received = told(balancer, REFUSED[name][0])
@@ -264,8 +281,8 @@ def test_what_the_bare_command_takes_cannot_smuggle(
     assert is_rebuilt(post, stub)
 
 
-def test_one_client_can_end_the_bare_command(start_balancer: StartBalancer) -> None:
-    balancer = start_balancer(face="hypercorn")
+def test_one_client_can_end_hypercorns_own_server(start_balancer: StartBalancer) -> None:
+    balancer = start_balancer(face="hypercorn", settings=HYPERCORNS_OWN)
 
     told(balancer, WEBSOCKET)
 

@@ -91,6 +91,9 @@ class MemoryByteStream:
         await self._idle.wait()
         return self._stream, bytes(self._held)
 
+    def abort(self) -> None:
+        self.close()
+
     def close(self) -> None:
         if not self._closed:
             self._closed = True

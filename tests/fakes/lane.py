@@ -106,6 +106,9 @@ class LaneRequest(Request):
             case _:
                 raise AssertionError(event)
 
+    def abort(self) -> None:
+        self.close()
+
     def close(self) -> None:
         self._gone.set()
         self._sending.cancel()

@@ -60,7 +60,7 @@ class LaneConnection:
         """Serve the connection to its end, and close it."""
         clock = self._lane.clock
         clock.add(self)
-        self._since_s = clock.now_s
+        self._since_s = trio.current_time()
         self._stream.on_peer_gone(self._left)
         try:
             with self._scope:
@@ -81,7 +81,7 @@ class LaneConnection:
         elif self._answer.writes % 2 == 0 or self._answer.writes != self._writes:
             self._writes, self._since_s = self._answer.writes, now_s
         elif now_s - self._since_s >= self._lane.limits.write_s:
-            self._stream.close()  # whoever is sending hears that the client has gone
+            self._stream.abort()  # whoever is sending hears that the client has gone
 
     def _left(self) -> None:
         """The client has closed its side."""
@@ -109,7 +109,7 @@ class LaneConnection:
             if behind is None:
                 return
             received = behind
-            self._since_s, self._limit_s = self._lane.clock.now_s, self._lane.limits.idle_s
+            self._since_s, self._limit_s = trio.current_time(), self._lane.limits.idle_s
 
     async def _next(self) -> bytes:
         """The beginning of the next request; nothing if there is none."""

@@ -50,6 +50,10 @@ class ByteStream(Protocol):
         """
         ...
 
+    def abort(self) -> None:
+        """Close at once, and throw away what the other end has not taken yet."""
+        ...
+
     def close(self) -> None:
         """Close at once, without waiting for anything; as often as one likes."""
         ...

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import struct
 from collections.abc import Callable
+from contextlib import suppress
 
 import trio
 from trio.lowlevel import checkpoint, notify_closing, wait_readable, wait_writable
@@ -15,6 +17,8 @@ TURNS = 8
 """After so many reads, or writes, that did not have to wait, the others get their turn."""
 
 CLOSE_WITHIN_S = 1.0
+
+_RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
 
 class SocketStream:
@@ -124,6 +128,11 @@ class SocketStream:
         if self._watched:
             peer_watch().remove(fd)
         return self._sock
+
+    def abort(self) -> None:
+        with suppress(OSError):  # it has been closed
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+        self.close()
 
     def close(self) -> None:
         fd, self._fd = self._fd, -1
