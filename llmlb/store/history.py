@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import heapq
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice, takewhile
 from typing import Any
 
 from pypika import Order, Query
@@ -17,17 +15,17 @@ from llmlb.store.columns import instant_text
 from llmlb.store.database import Database, Transaction
 from llmlb.store.history_pruning import prune, shrink
 from llmlb.store.history_rows import COLUMNS, DETAILS, HISTORY, add_row, row_of
-from llmlb.store.history_search import (
-    MOST_COUNTED,
+from llmlb.store.history_search import MOST_COUNTED, HistorySearch, size, ways_to
+from llmlb.store.history_ways import (
     NEWEST,
-    HistorySearch,
     Place,
     Way,
-    counted,
-    matching_models,
-    size,
+    first_of,
+    merged,
+    nth,
+    numbers_in_slice,
+    numbers_of,
     slice_of,
-    ways_to,
 )
 from llmlb.store.sql import VALUE, sql
 
@@ -117,13 +115,20 @@ class HistoryRepository:
         many slices at once, if none are skipped.
         """
         most_slices = MOST_SLICES if skip == 0 else math.inf
-        ways = await self._ways(wanted)
-        found = [await self._found(way, skip + most, after, most_slices) for way in ways]
-        merged: Iterable[Place] = heapq.merge(*(places for places, _ in found), reverse=True)
-        horizon = max((end for _, end in found if end is not None), default=None)
-        if horizon is not None:  # beyond it not all ways have been gone
-            merged = takewhile(lambda place: place >= horizon, merged)
-        places = list(islice(merged, skip, skip + most))
+        direct, searched = await self._ways(wanted)
+        wanted_rows = skip + most
+        newest = await self._database.read(
+            lambda statements: first_of(statements, direct, after, wanted_rows)
+        )
+        horizon: Place | None = None
+        for way in searched:
+            last = nth(newest, wanted_rows)
+            places, end = await self._found(way, wanted_rows, after, last, most_slices)
+            newest = merged(newest, places)
+            horizon = max(filter(None, (horizon, end)), default=None)
+        # beyond the horizon not all ways have been gone
+        known = [place for place in newest if horizon is None or place >= horizon]
+        places = known[skip:wanted_rows]
         rows = await self._database.read(lambda statements: _at(statements, places, details))
         return Found(rows, places[-1] if len(places) == most else horizon)
 
@@ -132,11 +137,16 @@ class HistoryRepository:
         if wanted.everything:
             requests, _ = await self.size()
             return Count(requests, exact=True)
-        total, exact = 0, True
-        for way in await self._ways(wanted):
-            found, whole = await self._counted(way, MOST_COUNTED - total)
-            total, exact = total + found, exact and whole
-        return Count(total, exact)
+        most = MOST_COUNTED + 1
+        direct, searched = await self._ways(wanted)
+        found = await self._database.read(lambda statements: numbers_of(statements, direct, most))
+        exact = True
+        for way in searched:
+            if len(found) < most:
+                more, whole = await self._counted(way, most)
+                found |= more
+                exact = exact and whole
+        return Count(min(len(found), MOST_COUNTED), exact and len(found) < most)
 
     async def size(self) -> tuple[int, int]:
         """How many requests there are, and how many bytes they take."""
@@ -162,33 +172,36 @@ class HistoryRepository:
 
         return await self._database.read(find)
 
-    async def _ways(self, wanted: HistorySearch) -> list[Way]:
-        model_part = wanted.model_part
-        if model_part is None:
-            return ways_to(wanted, None)
-        models = await self._database.read(
-            lambda statements: matching_models(statements, model_part)
-        )
-        return ways_to(wanted, models)
+    async def _ways(self, wanted: HistorySearch) -> tuple[list[Way], list[Way]]:
+        """Those that lead to nothing else, and those on which rows have to be looked through."""
+        ways = await self._database.read(lambda statements: ways_to(statements, wanted))
+        return [way for way in ways if not way.also], [way for way in ways if way.also]
 
     async def _found(
-        self, way: Way, most: int, after: Place, most_slices: float
+        self, way: Way, most: int, after: Place, last: Place | None, most_slices: float
     ) -> tuple[list[Place], Place | None]:
-        """Where the first rows along *way* are, and where it was left before its end, if it was."""
+        """Where the first rows along *way* are, and where it was left before its end, if it was.
+
+        There is no need to go beyond the place *last*.
+        """
         places: list[Place] = []
         begin: Place | None = after
         slices = 0
-        while begin is not None and slices < most_slices:
-            more, begin = await self._slice(way, begin, most - len(places))
+        while begin is not None and begin != last and slices < most_slices:
+            more, begin = await self._slice(way, begin, most - len(places), last)
             places += more
             slices += 1
         return places, begin
 
-    async def _slice(self, way: Way, after: Place, most: int) -> tuple[list[Place], Place | None]:
-        return await self._database.read(lambda statements: slice_of(statements, way, after, most))
+    async def _slice(
+        self, way: Way, after: Place, most: int, last: Place | None
+    ) -> tuple[list[Place], Place | None]:
+        return await self._database.read(
+            lambda statements: slice_of(statements, way, after, most, last)
+        )
 
-    async def _counted(self, way: Way, most: int) -> tuple[int, bool]:
-        return await self._database.read(lambda statements: counted(statements, way, most))
+    async def _counted(self, way: Way, most: int) -> tuple[set[int], bool]:
+        return await self._database.read(lambda statements: numbers_in_slice(statements, way, most))
 
 
 def _at(statements: Transaction, places: Sequence[Place], details: bool) -> list[Row]:  # noqa: FBT001

@@ -24,9 +24,10 @@ from llmlb.http.openapi import clients as clients_described
 from llmlb.http.openapi import history as described
 from llmlb.records import Bodies
 from llmlb.store import history as history_store
-from llmlb.store import history_search
+from llmlb.store import history_ways
 from llmlb.store.history import Found
-from llmlb.store.history_search import HistorySearch, Place
+from llmlb.store.history_search import HistorySearch
+from llmlb.store.history_ways import Place
 from tests.fakes.asgi import Request
 from tests.fakes.downstream import FakeDownstream
 from tests.fakes.house import NOW
@@ -230,7 +231,7 @@ async def test_every_format_holds_all_that_is_asked_for(
     served: Served, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     monkeypatch.setattr(history_export, "PAGE", 3)
-    monkeypatch.setattr(history_search, "SLICE", 2)  # so that some pages hold less, or nothing
+    monkeypatch.setattr(history_ways, "SLICE", 2)  # so that some pages hold less, or nothing
     monkeypatch.setattr(history_store, "MOST_SLICES", 1)
     await past(served, *(record(n, bodies=Bodies("é", "x")) for n in range(count)))
     await past(served, *(refused(99 + n) for n in range(5)))

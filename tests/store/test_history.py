@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -17,16 +20,18 @@ from llmlb.store import clients as client_statements
 from llmlb.store import history as history_statements
 from llmlb.store import history_pruning as pruning_statements
 from llmlb.store import history_search as search
+from llmlb.store import history_text as text_statements
+from llmlb.store import history_ways as ways
 from llmlb.store.connection import connect
 from llmlb.store.history import Count
 from llmlb.store.history_rows import REQUEST_TYPES, ROW_BYTES, api_of, row_of
-from llmlb.store.history_search import (
+from llmlb.store.history_search import HistorySearch, outcomes_of
+from llmlb.store.history_ways import (
     NEWEST,
-    HistorySearch,
     Place,
     count_statement,
     end_statement,
-    outcomes_of,
+    length_statement,
     page_statement,
 )
 from llmlb.store.opening import Store
@@ -144,6 +149,14 @@ HAYSTACK = [
         ({"text": "NEEDLE"}, "5"),
         ({"text": "needle", "model_part": "llama"}, "5"),
         ({"text": "rack", "endpoint_id": "e1"}, ""),
+        ({"text": "DESK"}, "5321"),
+        ({"text": "8b-q4"}, "53210"),
+        ({"text": "model_not"}, "4"),
+        ({"text": "req-"}, "543210"),
+        ({"text": "req-3"}, "3"),
+        ({"text": "REQ-3"}, ""),
+        ({"text": "eq-3"}, ""),
+        ({"text": "q4", "outcomes": outcomes_of(success=False), "client": "2001:db8::/64"}, "2"),
     ],
 )
 async def test_what_is_looked_for_is_found(
@@ -156,17 +169,20 @@ async def test_what_is_looked_for_is_found(
 
 
 _records = st.lists(
-    st.builds(
-        lambda at, model, outcome, key: {
-            "arrived_at": AT + timedelta(seconds=at),
-            "model": model,
-            "outcome": outcome,
-            "key_id": key,
-        },
-        st.integers(0, 3),  # so that many came at the same time
-        st.sampled_from("abc"),
-        st.sampled_from(Outcome),
-        st.sampled_from(["k1", None]),
+    st.fixed_dictionaries(
+        {
+            # so that many came at the same time
+            "arrived_at": st.integers(0, 3).map(lambda at: AT + timedelta(seconds=at)),
+            "model": st.sampled_from("abc"),
+            "served_model": st.sampled_from([None, "b", "cb", "d"]),
+            "endpoint_name": st.sampled_from([None, "desk", "Bench"]),
+            "request_id": st.sampled_from(["b", "bo", "Bo", "ob"]),
+            "outcome": st.sampled_from(Outcome),
+            "error_code": st.sampled_from([None, "none", "busy"]),
+            "error_message": st.sampled_from([None, "", "Not so busy."]),
+            "key_id": st.sampled_from(["k1", None]),
+            "bodies": st.sampled_from([None, Bodies("x", "y"), Bodies(None, "xBx")]),
+        }
     ),
     max_size=25,
 )
@@ -175,7 +191,7 @@ _searches = st.builds(
     model_part=st.sampled_from([None, "a", ""]),
     outcomes=st.sampled_from([(), *(outcomes_of(success=said) for said in (True, False))]),
     api_key_id=st.sampled_from([None, "k1"]),
-    text=st.sampled_from([None, "b"]),
+    text=st.sampled_from([None, "b", "BO", "bo", "c", "x", "s", "nowhere"]),
     time_from=st.sampled_from([None, AT + timedelta(seconds=1)]),
 )
 
@@ -185,26 +201,48 @@ def fits(one: RequestRecord, wanted: HistorySearch) -> bool:
         (wanted.model_part or "") in one.model
         and (not wanted.outcomes or one.outcome in wanted.outcomes)
         and wanted.api_key_id in (None, one.key_id)
-        and (wanted.text or "") in one.model + "req-desk"
+        and (wanted.text is None or says(one, wanted.text))
         and (wanted.time_from is None or one.arrived_at >= wanted.time_from)
     )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
-@given(_records, _searches, st.tuples(st.integers(1, 7), st.integers(1, 5)))
-async def test_pages_by_cursor_are_all_there_is_once_and_in_order(
+def says(one: RequestRecord, text: str) -> bool:
+    named = (one.model, one.served_model, one.endpoint_name, one.error_code, one.error_message)
+    bodies = () if one.bodies is None else (one.bodies.request, one.bodies.response)
+    within = any(text.lower() in (said or "").lower() for said in (*named, *bodies))
+    return within or one.request_id.startswith(text)
+
+
+_bounds = st.fixed_dictionaries(
+    {
+        (ways, "SLICE"): st.integers(1, 5),
+        (ways, "SLOWER"): st.integers(1, 3),
+        (history_statements, "MOST_SLICES"): st.integers(1, 4),
+        (text_statements, "MOST_NAMES"): st.integers(0, 4),
+        (text_statements, "MOST_COMPARED"): st.integers(1, 6),
+        (text_statements, "MOST_IDS"): st.integers(1, 4),
+        (search, "FEW_ROWS"): st.integers(0, 3),
+        (search, "MOST_COMPARED_ROWS"): st.integers(0, 20),
+    }
+)
+"""How much is looked through at once, and what is gone along."""
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@given(_records, _searches, _bounds, st.integers(1, 7))
+async def test_pages_by_cursor_are_all_there_is_once_and_in_order(  # noqa: PLR0917
     opened: OpenStore,
     monkeypatch: pytest.MonkeyPatch,
     told: list[dict[str, Any]],
     wanted: HistorySearch,
-    sizes: tuple[int, int],
+    bounds: dict[tuple[ModuleType, str], Any],
+    page: int,
 ) -> None:
-    """However many came at the same time, and however few rows are looked through at once."""
-    page, slice_rows = sizes
-    monkeypatch.setattr(search, "SLICE", slice_rows)
-    monkeypatch.setattr(history_statements, "MOST_SLICES", 3)
+    """However many came at the same time, whatever leads there, and however it is bounded."""
+    for (module, name), bound in bounds.items():
+        monkeypatch.setattr(module, name, bound)
     store = await opened("sqlite::memory:")
-    records = [record(n, served_model=None, **fields) for n, fields in enumerate(told)]
+    records = [record(n, **fields) for n, fields in enumerate(told)]
     await store.history.write(records)
     expected = [one for one in records if fits(one, wanted)]
     expected.sort(key=lambda one: (one.arrived_at, records.index(one)), reverse=True)
@@ -213,7 +251,7 @@ async def test_pages_by_cursor_are_all_there_is_once_and_in_order(
     after: Place | None = NEWEST
     while after is not None:
         some = await store.history.search(wanted, page, after=after)
-        assert len(some.rows) == page or some.next is None or slice_rows < 25
+        assert len(some.rows) <= page
         found += [row["id"] for row in some.rows]
         after = some.next
 
@@ -240,7 +278,7 @@ async def test_more_than_can_be_counted_fast_is_not_counted(
     assert await store.history.count(EVERYTHING) == Count(10, exact=True)
     assert await store.history.count(HistorySearch(model_part="m1")) == Count(4, exact=False)
     assert await store.history.count(HistorySearch(model_part="m")) == Count(4, exact=False)
-    monkeypatch.setattr(search, "MOST_COUNTED_IN", 5)
+    monkeypatch.setattr(ways, "MOST_COUNTED_IN", 5)
     of_the_newest = await store.history.count(HistorySearch(text="row", model_part="m1"))
     assert of_the_newest == Count(0, exact=True)
     some = await store.history.count(HistorySearch(request_type=Api.CHAT_COMPLETIONS))
@@ -254,15 +292,17 @@ MANY = 20_000
 FILL = f"""
 WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {MANY} - 1)
 INSERT INTO request_history (
-    id, timestamp, completed_at, request_id, request_type, model, endpoint_id, api_key_id,
-    client_ip, client_group, outcome, error_code, duration_ms, has_bodies,
-    kept_bytes
+    id, timestamp, completed_at, request_id, request_type, model, served_model, endpoint_id,
+    endpoint_name, api_key_id, client_ip, client_group, outcome, error_code, error_message,
+    duration_ms, has_bodies, kept_bytes
 )
 SELECT 'row-' || i, strftime('%Y-%m-%dT%H:%M:%f000Z', '2026-03-01', '+' || i || ' seconds'),
-       '2026-03-02', 'req-' || i, 'chat', 'model-' || (i % 30), 'e' || (i % 5), 'k' || (i % 7),
-       '10.0.0.' || (i % 50), '10.0.0.' || (i % 50),
+       '2026-03-02', 'req-' || i, 'chat', 'model-' || (i % 30), 'model-' || (i % 29),
+       'e' || (i % 5), 'desk-' || (i % 5), 'k' || (i % 7), '10.0.0.' || (i % 50),
+       '10.0.0.' || (i % 50),
        CASE i % 20 WHEN 0 THEN 'failed' ELSE 'succeeded' END,
-       CASE i % 20 WHEN 0 THEN 'upstream_error' END, 100, 0, 1000
+       CASE i % 20 WHEN 0 THEN 'upstream_error' END, CASE i % 20 WHEN 0 THEN 'Gone: ' || i END,
+       100, i % 100 = 3, 1000
 FROM n
 """
 
@@ -288,6 +328,7 @@ KINDS = [
     HistorySearch(request_type=Api.EMBEDDINGS),
     HistorySearch(time_from=AT, time_to=AT + timedelta(hours=1)),
     HistorySearch(text="nowhere"),
+    HistorySearch(text="2", time_from=AT),
     HistorySearch(text="nowhere", api_key_id="k1", endpoint_id="e1", model_part="model-1"),
 ]
 
@@ -308,9 +349,9 @@ async def test_no_search_goes_through_the_table_or_sorts(large: Store, analyzed:
     if analyzed:  # by an operator, say
         await large._database.run(lambda connection: connection.execute("ANALYZE"))
     for wanted in KINDS:
-        ways = await large.history._ways(wanted)
-        assert ways, wanted
-        for way in ways:
+        direct, searched = await large.history._ways(wanted)
+        assert direct or searched, wanted
+        for way in direct + searched:
             end = Place("2026-03-01T01:00:00.000000Z", 7)
             explained = await plans(
                 large,
@@ -319,6 +360,7 @@ async def test_no_search_goes_through_the_table_or_sorts(large: Store, analyzed:
                     page_statement(way, NEWEST, end, 50),
                     end_statement(way, NEWEST, 1000),
                     count_statement(way, end, 1000),
+                    length_statement(way, 1000),
                 ],
             )
             for line in explained:
@@ -326,10 +368,58 @@ async def test_no_search_goes_through_the_table_or_sorts(large: Store, analyzed:
                 assert "TEMP B-TREE" not in line, (wanted, explained)
 
 
+@pytest.mark.parametrize("analyzed", [False, True])
+@pytest.mark.parametrize("more", [{}, {"outcomes": outcomes_of(success=True)}, {"time_to": AT}])
+async def test_a_text_is_found_by_indexes_of_its_own(
+    large: Store, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any], analyzed: bool
+) -> None:
+    """Also where something else is asked for that SQLite would think better of."""
+    monkeypatch.setattr(search, "MOST_COMPARED_ROWS", 10_000)
+    if analyzed:
+        await large._database.run(lambda connection: connection.execute("ANALYZE"))
+    indexes: list[str] = []
+    for text in ("model-28", "desk-4", "req-1999"):
+        direct, searched = await large.history._ways(HistorySearch(text=text, **more))
+        for way in direct + searched:
+            for statement in (page_statement(way, NEWEST, None, 50), end_statement(way, NEWEST, 9)):
+                (line, *_) = await plans(large, [statement])
+                indexes += re.findall(r"^SEARCH request_history USING .*INDEX (\w+)", line)
+    found = Counter(name.removeprefix("request_history_") for name in indexes)
+    assert found == {
+        "by_model": 2,
+        "by_served_model": 2,
+        "by_endpoint_name": 2,
+        "by_request_id": 2 * (3 + 10),  # the texts themselves, and req-19990 to req-19999
+        "with_errors": 2 * 3,
+        "with_bodies": 2 * 3,
+    }
+
+
+async def test_no_text_is_looked_through_beyond_a_page_that_is_full(
+    large: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slices: list[Place | None] = []
+
+    def counting(*args: Any) -> tuple[list[Place], Place | None]:
+        slices.append(args[-1])
+        return ways.slice_of(*args)
+
+    monkeypatch.setattr(ways, "SLICE", 100)  # of 1,000 requests with errors, 200 with bodies
+    monkeypatch.setattr(history_statements, "slice_of", counting)
+    found = await large.history.search(HistorySearch(text="model-1"), 50)
+    assert len(found.rows) == 50
+    assert slices == [found.next] * 2
+
+
 async def test_no_other_statement_of_the_history_goes_through_the_table(large: Store) -> None:
     texts = {
         f"{module.__name__}.{name}": text
-        for module in (history_statements, client_statements, pruning_statements)
+        for module in (
+            history_statements,
+            client_statements,
+            pruning_statements,
+            text_statements,
+        )
         for name, text in vars(module).items()
         if isinstance(text, str) and text.startswith(("SELECT", "DELETE"))
     }
@@ -343,7 +433,7 @@ async def test_no_other_statement_of_the_history_goes_through_the_table(large: S
 
 
 async def test_a_large_history_is_found_all_the_same(large: Store) -> None:
-    assert await ids(large, HistorySearch(text="REQ-77"), 1) == ["row-7799"]
+    assert await ids(large, HistorySearch(text="req-77"), 1) == ["row-7799"]
     nothing = await large.history.search(HistorySearch(text="nowhere"), 5)
     assert (nothing.rows, nothing.next) == ([], None)
     assert await ids(large, HistorySearch(request_id="req-77")) == ["row-77"]
@@ -387,7 +477,7 @@ async def test_the_books_of_size_and_models_are_right(store: Store) -> None:
     assert kept_bytes >= 2 * ROW_BYTES + 20 + decisions
     await store._database.run(lambda c: c.execute("DELETE FROM request_history WHERE id = 'row-0'"))
     read = store._database.read
-    assert await read(lambda s: search.matching_models(s, "")) == ["other"]
+    assert await read(lambda s: text_statements.matching_models(s, "")) == ["other"]
     assert await read(lambda s: s.rows("SELECT COUNT(*) AS n FROM request_details")) == [{"n": 1}]
     assert (await store.history.size())[0] == 1
 

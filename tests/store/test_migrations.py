@@ -36,6 +36,7 @@ CHECKSUMS = {
     "0012_erasures": "8ec23fc1ea1a16667a71945d1ae97c3dc24a27f05492da9d6d2f915fbe20e432",
     "0013_history": "4de4ee7ab13772e66f42f72ee3c6602ad2917e662d84d407bf469e4213cd9d31",
     "0014_usage": "9f8d2e4a606264414c34efd3723c2c44fe6091e353e349fb493c7036b22d2ee4",
+    "0015_texts": "2de530dbbbc306e42fa9456dbc7c078b9180b273f88ecec68a423d0a6842502a",
 }
 """Of the released migrations. A line is only ever added: what is released never changes."""
 
@@ -86,6 +87,8 @@ DATA = {
     14: """INSERT INTO minute_counts VALUES ('2025-01-01T00:00:00.000000Z', 1, 2, 3);
            INSERT INTO daily_speeds (day, endpoint_id, model)
            VALUES ('2025-01-01', 'gone', 'm');""",
+    15: """UPDATE request_history SET served_model = 'm-q4', endpoint_name = 'old one',
+                                      error_message = 'It broke.' WHERE id = 'h2';""",
 }
 """Rows that a database of each version may hold."""
 
@@ -188,6 +191,8 @@ async def test_every_older_version_becomes_the_newest_with_its_data(
         requests = 2 if version >= 13 else 1
         assert await store.history.size() == (requests, 1009 + 1000 * (requests - 1))
         assert len((await store.history.search(HistorySearch(model_part="M"), 5)).rows) == requests
+        bodies = await store.history.search(HistorySearch(text="é"), 5)
+        assert [row["id"] for row in bodies.rows] == ["h1"]
     assert await store.dashboard_settings.get("ip_alert_threshold") == (
         "7" if version >= 13 else ""
     )

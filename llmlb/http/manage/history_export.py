@@ -14,7 +14,8 @@ from llmlb.http.downstream import Downstream, Head
 from llmlb.http.manage.history_json import CSV_HEADER, csv_line, whole_record_json
 from llmlb.http.manage.query import reading
 from llmlb.store.history import Found, HistoryRepository, Row
-from llmlb.store.history_search import NEWEST, HistorySearch, Place
+from llmlb.store.history_search import HistorySearch
+from llmlb.store.history_ways import NEWEST, Place
 
 log = structlog.get_logger()
 

@@ -11,7 +11,8 @@ from llmlb.errors import InvalidRequest
 from llmlb.http.manage.query import instant_in, text_in, whole
 from llmlb.store.columns import instant_of
 from llmlb.store.history_rows import REQUEST_TYPES, api_of
-from llmlb.store.history_search import NEWEST, HistorySearch, Place, outcomes_of
+from llmlb.store.history_search import HistorySearch, outcomes_of
+from llmlb.store.history_ways import NEWEST, Place
 from llmlb.types import Api
 
 SIZES = (10, 25, 50, 100)

@@ -135,7 +135,9 @@ _WANTED = (
     Parameter("request_type", "Which API.", _one_of(*REQUEST_TYPES.values())),
     Parameter("start_time", "Not before.", _INSTANT, example="2026-03-01T12:00:00Z"),
     Parameter("end_time", "Not after.", _INSTANT),
-    Parameter("q", "A part of model, endpoint, error, request id or a body.", _PART),
+    Parameter(
+        "q", "A part of model, endpoint, error or a body; or how a request id begins.", _PART
+    ),
 )
 
 _RECORD_ID = Parameter("record_id", "The `id` of the request in the history.", _TEXT, "path", "x")
