@@ -129,21 +129,27 @@ async def test_a_burst_is_one_write(served: Served, nursery: trio.Nursery) -> No
     await follower.client.leave()
 
 
-async def test_what_is_too_large_or_of_an_older_client_waits_its_turn(
-    served: Served, nursery: trio.Nursery
-) -> None:
+async def test_what_is_too_large_waits_its_turn(served: Served, nursery: trio.Nursery) -> None:
     follower = Follower(served, nursery, "stream")
     await follower.begin()
-    tell(served, "x" * 100_000)
-    await wait_all_tasks_blocked()
-    assert [len(reason) for reason in follower.reasons] == [100_000]
-    older = Follower(served, nursery, "stream")
+    for reason in ("x" * 100_000, "full"):
+        tell(served, reason)
+        await wait_all_tasks_blocked()
+    assert [len(reason) for reason in follower.reasons] == [100_000, 4]
+    assert len(follower.asked) == 1
+    await follower.client.leave()
+
+
+async def test_a_client_of_http_1_0_gets_no_chunks(served: Served, nursery: trio.Nursery) -> None:
+    older = Follower(served, nursery, "stream", most=100)
     await older.client.send(GET.replace(b"HTTP/1.1", b"HTTP/1.0"))
-    tell(served, "full")
-    await wait_all_tasks_blocked()
-    assert (len(follower.asked), older.asked) == (1, [])
-    for client in (follower.client, older.client):
-        await client.leave()
+    for reason in ("full", "slow"):
+        tell(served, reason)
+        await wait_all_tasks_blocked()
+    _, _, body = bytes(older.client.received).partition(b"\r\n\r\n")
+    assert [frame.count(b"\n") for frame in body.split(b"\n\n")] == [2, 1, 1, 0]
+    assert len(older.asked) == 2
+    await older.client.leave()
 
 
 @ROUTES

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import cast
 
 import outcome
 import trio
@@ -48,13 +47,8 @@ class Reader:
     """It is time to tell it what it has not been told."""
     waiting: trio.lowlevel.Task | None = None
 
-    async def wait(self) -> Batch:
-        """Park until there is something for it. Cancelled, it has been given nothing."""
-        # a Reply does the same at one and a half times the price
-        self.waiting = trio.lowlevel.current_task()
-        return cast("Batch", await trio.lowlevel.wait_task_rescheduled(self._give_up))
-
-    def _give_up(self, _: object) -> trio.lowlevel.Abort:
+    def give_up(self, _: object) -> trio.lowlevel.Abort:
+        """It does not wait any longer, and has been given nothing."""
         self.waiting = None
         return trio.lowlevel.Abort.SUCCEEDED
 

@@ -135,8 +135,8 @@ class Http1(H11Protocol):
     def framed(self, data: bytes) -> bytes | None:
         """*data* as the next bytes of the answer that is being sent; None if that is not known.
 
-        A body is told in chunks here (RFC 9112, 7.1), and h11, which keeps no count of them, is
-        left out: it takes longer than the socket. What passes through a WebSocket has its frames.
+        A body is told in chunks (RFC 9112, 7.1), and h11, which keeps no count of them, is left
+        out: it takes longer than the socket. What passes through a WebSocket has its frames.
         """
         stream = self.stream
         if isinstance(stream, PassingStream):
@@ -145,11 +145,12 @@ class Http1(H11Protocol):
             stream is None
             or stream.state is not ASGIHTTPState.RESPONSE
             or self.connection.our_state is not h11.SEND_BODY
-            or stream.scope["http_version"] != "1.1"
             or stream.scope["method"] == "HEAD"
             or any(name == b"content-length" for name, _ in stream.response["headers"])
         ):
             return None
+        if stream.scope["http_version"] == "1.0":
+            return data  # it ends with the connection
         return b"%x\r\n%b\r\n" % (len(data), data) if data else None
 
     async def ask_whether_there(self) -> bool:
