@@ -24,8 +24,8 @@ from quart_trio.wrappers import TrioRequest
 from structlog.contextvars import bound_contextvars
 
 from llmlb.errors import LbError, RequestTimedOut
-from llmlb.http.downstream import Downstream, Head, PeerGone
-from llmlb.http.inbound import REQUEST_ID, headers_of
+from llmlb.http.downstream import Head, PeerGone
+from llmlb.http.inbound import REQUEST_ID, SendNow, headers_of, never, send_now_of
 from llmlb.http.intake.pace import Pace
 from llmlb.http.intake.reception import Intake
 from llmlb.http.policy import has_two_lengths, request_id_of
@@ -69,8 +69,13 @@ class AsgiDownstream:
     that it holds.
     """
 
-    def __init__(self, send: ASGISendCallable, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, send: ASGISendCallable, nursery: trio.Nursery, send_now: SendNow = never
+    ) -> None:
         self._send = sent_by(nursery, send)
+        self.send_now = send_now
+        """In place of `send`, once the answer has begun, for what need not wait: False, and nothing
+        has been sent, if it has to."""
         self._aborted = False
         self.peer_gone = False
 
@@ -100,7 +105,7 @@ class ExchangeResponse(Response):
     that it holds is in the scope of one running function.
     """
 
-    def __init__(self, run: Callable[[Downstream], Awaitable[None]]) -> None:
+    def __init__(self, run: Callable[[AsgiDownstream], Awaitable[None]]) -> None:
         super().__init__(b"")
         self.run = run
 
@@ -228,7 +233,7 @@ class HttpConnection(TrioASGIHTTPConnection):
     ) -> None:
         response = await self.app.handle_request(request)
         if isinstance(response, ExchangeResponse):
-            self._downstream = AsgiDownstream(send, nursery)
+            self._downstream = AsgiDownstream(send, nursery, send_now_of(self.scope))
             with suppress(PeerGone):  # it has stopped reading, and its answer has been cut off
                 await response.run(self._downstream)
             self._give_back()  # the client may take its time over what is left to send

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, cast
 
 import trio
@@ -17,10 +17,32 @@ from llmlb.http.intake.form import Form
 from llmlb.http.intake.whole import WaitingBody
 
 if TYPE_CHECKING:
+    from hypercorn.typing import HTTPScope, WebsocketScope
     from werkzeug.local import LocalProxy
 
 REQUEST_ID = "llmlb.request_id"
 """Of a scope: the request's id, where whoever takes in connections has given it one."""
+
+
+SEND_NOW = "llmlb.send_now"
+"""Of a scope's state, on a connection of ours: how more of an answer is sent without waiting."""
+
+SendNow = Callable[[bytes], bool]
+"""False, and nothing has been sent, for what has to wait its turn."""
+
+
+def never(_: bytes) -> bool:
+    """What stands for `SendNow` where everything has to wait."""
+    return False
+
+
+def send_now_of(scope: HTTPScope | WebsocketScope) -> SendNow:
+    """How more of the answer to what came with *scope* is sent without waiting.
+
+    Of a body it gets the data, of a WebSocket whole frames.
+    """
+    send_now: SendNow = scope.get("state", {}).get(SEND_NOW, never)
+    return send_now
 
 
 def asked_for(path: str) -> Asked:

@@ -23,6 +23,7 @@ from llmlb.http.manage.keys import keys
 from llmlb.http.manage.later import not_built_yet
 from llmlb.http.manage.logs import logs_routes
 from llmlb.http.manage.models import endpoint_models
+from llmlb.http.manage.places import Places
 from llmlb.http.manage.requests import decisions
 from llmlb.http.manage.setup import setup
 from llmlb.http.manage.usage import usage
@@ -50,15 +51,15 @@ def register_routes(app: LlmlbApp) -> None:
     app.register_blueprint(metrics_page(lambda: app.metrics))
     app.register_blueprint(setup(lambda: app.house, lambda: app.doors))
     app.register_blueprint(inference(lambda: app.exchange, lambda: app.house))
-    app.register_blueprint(dashboard_socket(lambda: app.house, lambda: app.doors.gate))
-    ids = EventIds(app.instance_id)
+    ids, places = EventIds(app.instance_id), Places()
+    app.register_blueprint(dashboard_socket(lambda: app.house, lambda: app.doors.gate, places))
     for prefix in PREFIXES:
-        for routes in _management(app, ids):
+        for routes in _management(app, ids, places):
             name = f"{prefix[1:]}_{routes.name}"
             app.register_blueprint(routes, url_prefix=prefix, name=name)
 
 
-def _management(app: LlmlbApp, ids: EventIds) -> tuple[Blueprint, ...]:
+def _management(app: LlmlbApp, ids: EventIds, places: Places) -> tuple[Blueprint, ...]:
     """The management routes, to be registered under one prefix."""
 
     def house() -> House:
@@ -86,7 +87,7 @@ def _management(app: LlmlbApp, ids: EventIds) -> tuple[Blueprint, ...]:
         clients(house),
         dashboard_settings(house),
         chosen_endpoint(lambda: app.exchange),
-        event_stream(house, gate, ids, policy),
+        event_stream(house, gate, ids, places, policy),
         audit_log(house),
         decisions(house),
         not_built_yet(),

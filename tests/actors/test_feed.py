@@ -25,7 +25,14 @@ from llmlb.actors.feed import (
     EventFeed,
     Subscription,
 )
-from llmlb.actors.feed.actor import GATHER_S, LOOK_EVERY_S, PER_SUBSCRIBER_S
+from llmlb.actors.feed.actor import (
+    APART_PER_SUBSCRIBER_S,
+    FEW_SUBSCRIBERS,
+    GATHER_S,
+    LOOK_EVERY_S,
+    PER_SUBSCRIBER_S,
+)
+from llmlb.actors.feed.messages import Flush, Happened, Message
 from llmlb.actors.feed.readers import KEPT_BYTES
 from llmlb.actors.mailbox import ActorGone
 from llmlb.catalog import Catalog
@@ -43,6 +50,10 @@ from llmlb.events import (
 )
 from llmlb.types import Endpoint, Status
 from tests.actors.conftest import A_ID, NOW, endpoint
+from tests.fakes.steps import counted_steps
+
+OF_THE_FEED_AND_THE_TEST = 10
+"""So many steps of tasks, at most, are not those of subscribers."""
 
 HANGS_S = 1000.0
 """Longer than any wait in these tests that ends."""
@@ -611,6 +622,74 @@ async def test_two_hundred_are_told_of_what_was_made_once(
     assert len(made) == 10
     assert {tuple(len(batch.events) for batch in mine) for mine in batches} == {(1, 9)}
     assert len({id(batch) for mine in batches for batch in mine}) == 2, "they share them"
+
+
+async def test_an_event_costs_two_messages_and_wakes_each_subscriber_once(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What 200 subscribers cost, as counts: one step of a task is all that each of them takes."""
+    feed, messages, seen = make_feed(), list[object](), list[int]()
+    handle = feed._handle
+
+    def noted(message: Message) -> None:
+        messages.append(message)
+        handle(message)
+
+    async def follow() -> None:
+        with await feed.subscribe() as subscription:
+            while True:
+                seen.extend(told(await subscription.next()))
+
+    monkeypatch.setattr(feed, "_handle", noted)
+    await nursery.start(feed.run)
+    for _ in range(200):
+        nursery.start_soon(follow)
+    await trio.sleep(1)
+
+    messages.clear()
+    with counted_steps() as steps:
+        happen(feed, [1])
+        await wait_all_tasks_blocked()
+    assert seen == [1] * 200
+    assert messages == [Happened(StorageUnwell("1")), Flush()]
+    assert 200 < steps.count <= 200 + OF_THE_FEED_AND_THE_TEST
+
+    await trio.sleep(1)
+    with counted_steps() as steps:
+        happen(feed, range(100))
+        await wait_all_tasks_blocked()
+    assert len(seen) == 200 * 101
+    assert steps.count <= 200 + OF_THE_FEED_AND_THE_TEST, "a burst costs what one costs"
+
+    await trio.sleep(1)
+    with counted_steps() as steps:
+        for n in range(1000):
+            happen(feed, [n])
+            await trio.sleep(0.001)
+        await trio.sleep(1)
+    assert len(seen) == 200 * 1101
+    most_wakings = 1 + 1.0 / (200 * APART_PER_SUBSCRIBER_S) + 1
+    assert steps.count <= 200 * most_wakings + 4 * 1000, "nor does a steady flow"
+
+
+async def test_the_first_of_many_rare_events_is_told_at_once_and_the_others_together(
+    feed: EventFeed,
+) -> None:
+    many = [await feed.subscribe() for _ in range(2 * FEW_SUBSCRIBERS)]
+    apart_s = len(many) * APART_PER_SUBSCRIBER_S
+    times = []
+    for n in range(3):
+        happen(feed, [n])
+        await many[0].next()
+        times.append(trio.current_time())
+    assert times == pytest.approx([0, apart_s, 2 * apart_s])
+    for gone in many[: FEW_SUBSCRIBERS + 1]:
+        with gone:
+            pass
+    for n in range(3):
+        happen(feed, [n])
+        await many[-1].next()
+    assert trio.current_time() == pytest.approx(2 * apart_s), "among few nobody waits"
 
 
 async def test_the_more_follow_the_longer_it_gathers_and_the_rarer_it_looks(

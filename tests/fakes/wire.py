@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import h11
@@ -16,6 +17,7 @@ from llmlb.http.application import LlmlbApp
 from llmlb.http.downstream import Whence
 from llmlb.http.lane.connection import LaneConnection
 from llmlb.http.lane.lane import Lane
+from llmlb.http.lane.taking import take_at_once
 from llmlb.http.streams.begun import Begun
 from llmlb.http.streams.byte_stream import ByteStream
 from llmlb.http.wire.connection import Connection, Limits
@@ -39,17 +41,31 @@ class Client:
         *,
         reads: bool = True,
         limits: Limits = LIMITS,
+        takes: Callable[[int], int] | None = None,
     ) -> None:
-        """Without *reads* it takes nothing by itself, and nothing is kept for it on the way."""
-        pair = trio.testing.memory_stream_pair if reads else trio.testing.lockstep_stream_pair
-        self.stream: trio.StapledStream[Any, Any]
-        self.stream, its_end = pair()
+        """Without *reads* it takes nothing by itself, and nothing is kept for it on the way.
+
+        With *takes* it has sockets, which take at once what that says of so many bytes.
+        """
+        self.stream: trio.abc.HalfCloseableStream
+        its_end: trio.abc.HalfCloseableStream
+        take: Callable[[bytes], int] | None = None
+        if takes is None:
+            pair = trio.testing.memory_stream_pair if reads else trio.testing.lockstep_stream_pair
+            self.stream, its_end = pair()
+        else:
+            ours, its = trio.socket.socketpair()
+            self.stream, its_end = trio.SocketStream(ours), trio.SocketStream(its)
+
+            def take(data: bytes) -> int:
+                return take_at_once(its, data[: takes(len(data))])
+
         config = Config()
         config.include_date_header = config.include_server_header = False
         config.websocket_max_message_size = MOST_BYTES
         self.context = WorkerContext(None)
         self._app, self._config, self._limits = app, config, limits
-        self._nursery, self._its_end = nursery, its_end
+        self._nursery, self._its_end, self._take = nursery, its_end, take
         self.received = bytearray()
         self.closed_at_s: float | None = None
         """When the balancer said that nothing more comes."""
@@ -105,9 +121,17 @@ class Client:
         self, stream: trio.abc.HalfCloseableStream, *, gives_back: bool = False
     ) -> Connection:
         app = wrap_app(self._app, 0, "asgi")
-        return Connection(
-            app, self._config, self.context, stream, self._limits, **LOOPBACK, gives_back=gives_back
+        self.connection = Connection(
+            app,
+            self._config,
+            self.context,
+            stream,
+            self._limits,
+            **LOOPBACK,
+            take=self._take,
+            gives_back=gives_back,
         )
+        return self.connection
 
     async def _read(self) -> None:
         try:

@@ -13,6 +13,7 @@ from llmlb.accounts import RevokedSession, Role
 from llmlb.events import StorageWell
 from llmlb.http.access.credentials import SESSION_COOKIE
 from llmlb.http.manage.following import KEEP_ALIVE_EVERY_S
+from llmlb.http.manage.places import MOST_OF_ONE
 from tests.fakes.accounts import bearer, user
 from tests.fakes.asgi import Request, Upgrade
 from tests.security.town import HOME, STRANGER, Town, as_browser
@@ -118,6 +119,22 @@ async def test_this_machine_follows_until_there_is_an_administrator(town: Town) 
     assert is_open(asked)
     await town.move_in(user("ann", Role.ADMIN))
     await assert_ended(asked)
+
+
+async def test_nobody_takes_the_places_of_all(town: Town) -> None:
+    vic, ann = town.by_token("vic"), town.by_token("ann")
+    many = [await begin(town, (EVENTS, SOCKET)[n % 2], headers=vic) for n in range(MOST_OF_ONE)]
+    assert all(map(is_open, many))
+    for route in (EVENTS, SOCKET):
+        refused = await begin(town, route, headers=vic)
+        assert (refused.status, refused.error["code"]) == (503, "overloaded")
+        assert refused.headers["retry-after"] == "30"
+        assert is_open(await begin(town, route, headers=ann)), "others are not kept out"
+    for gone in many[:2]:
+        gone.leave()
+        await gone.over.wait()
+    assert is_open(await begin(town, EVENTS, headers=vic))
+    assert is_open(await begin(town, SOCKET, headers=vic))
 
 
 # -- how a WebSocket is let in

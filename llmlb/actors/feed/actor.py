@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -19,11 +20,10 @@ from llmlb.actors.feed.messages import (
     Leave,
     Look,
     Message,
-    Next,
     Subscribe,
-    Subscription,
 )
 from llmlb.actors.feed.readers import MOST_SUBSCRIBERS, STATES, Readers
+from llmlb.actors.feed.subscription import Subscription
 from llmlb.actors.mailbox import ActorGone, Mailbox
 from llmlb.catalog import Catalog
 from llmlb.differences import differences
@@ -42,9 +42,12 @@ LOOK_EVERY_S = 0.25
 """How often the feed sees whether the load has changed, while somebody wants to know."""
 
 PER_SUBSCRIBER_S = 0.005
-"""Both take at least so long for each subscriber (1 s with 200). One is woken and written to in 0.2
-or 0.3 ms: so all of them together, however many, cost some five hundredths of a core. What is told
-at once is not in that: with 200 of them each such event takes 60 ms of a core."""
+"""Both take at least so long for each subscriber: 1 s with 200."""
+
+FEW_SUBSCRIBERS, APART_PER_SUBSCRIBER_S = 20, 0.00025
+"""A rare event is told at once. With more than 20 subscribers, those that come so soon after it for
+each of them (50 ms with 200) gather until then: a burst wakes everybody once or twice, and not for
+each of its events."""
 
 TICK_EVERY_S = 5.0
 
@@ -76,7 +79,9 @@ class EventFeed:
         self._known, self._now, self._gauges = known, now, gauges
         self._readers = Readers()
         self._load: LoadChanged | None = None
-        self._gathering = False
+        self._flush_at_s = math.inf
+        """By when those who follow are told what has happened; never if they know it all."""
+        self._told_at_s = -math.inf
         self._looking: trio.CancelScope | None = None
         self._timers: trio.Nursery
 
@@ -96,7 +101,8 @@ class EventFeed:
         Only events of *kinds*, if they are said. To be entered with no await in between. Raises
         Overloaded if there are too many already, ShuttingDown after the end, ActorGone.
         """
-        return await self._mailbox.ask(Subscribe(after, kinds))
+        reader, known = await self._mailbox.ask(Subscribe(after, kinds))
+        return Subscription(self._readers, self._mailbox, reader, reset=not known)
 
     def statistics(self) -> FeedStatistics:
         readers = self._readers
@@ -107,7 +113,10 @@ class EventFeed:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         async with trio.open_nursery() as self._timers:
-            await self._mailbox.serve(self._handle, task_status=task_status)
+            try:
+                await self._mailbox.serve(self._handle, task_status=task_status)
+            finally:
+                self._readers.let_go()
             self._timers.cancel_scope.cancel()
 
     def _handle(self, message: Message) -> None:
@@ -123,16 +132,9 @@ class EventFeed:
             case Look(ticks):
                 self._look(ticks)
             case Flush():
-                self._gathering = False
-                self._readers.answer()
+                self._flush()
             case Subscribe():
                 self._subscribe(message)
-            case Next(reader=reader, reply=reply):
-                reader.asking = reply
-                if reader.urgent or self._readers.ended:
-                    self._readers.answer((reader,))
-                elif reader.due:
-                    self._gather()
             case Leave(reader):
                 self._readers.leave(reader)
                 self._look_if_wanted()
@@ -145,25 +147,44 @@ class EventFeed:
         if self._readers.ended:
             return
         self._readers.keep(Told(self._readers.last_seq + 1, self._now(), event))
-        if not isinstance(event, FREQUENT):
-            self._readers.answer()
-        elif self._readers:
-            self._gather()
+        if self._readers:
+            now_s = trio.current_time()
+            if isinstance(event, FREQUENT):
+                self._flush_by(now_s + self._paced_s(GATHER_S))
+            else:
+                self._flush_by(max(now_s, self._told_at_s + self._apart_s()))
 
-    def _gather(self) -> None:
-        if not self._gathering:
-            self._gathering = True
-            self._timers.start_soon(self._flush_soon)
+    def _apart_s(self) -> float:
+        many = len(self._readers)
+        return APART_PER_SUBSCRIBER_S * many if many > FEW_SUBSCRIBERS else 0.0
 
-    async def _flush_soon(self) -> None:
-        await trio.sleep(self._paced_s(GATHER_S))
+    def _flush_by(self, at_s: float) -> None:
+        if at_s >= self._flush_at_s:
+            return
+        self._flush_at_s = at_s
+        if at_s > trio.current_time():
+            self._timers.start_soon(self._flush_soon, at_s)
+        else:
+            self._tell_flush()  # behind all that it has been told by now: they go together
+
+    async def _flush_soon(self, at_s: float) -> None:
+        await trio.sleep_until(at_s)
+        self._tell_flush()
+
+    def _tell_flush(self) -> None:
         with suppress(ActorGone):
             self._mailbox.tell(Flush())
 
+    def _flush(self) -> None:
+        """Tell all, unless that has been done, since this was agreed, for something rarer."""
+        now_s = trio.current_time()
+        if now_s >= self._flush_at_s:
+            self._told_at_s, self._flush_at_s = now_s, math.inf
+            self._readers.tell_due()
+
     def _end(self) -> None:
         self._publish(ServerStopping())
-        self._readers.ended = True
-        self._readers.answer()
+        self._readers.end()
         self._look_if_wanted()
 
     # -- how things are
@@ -204,7 +225,7 @@ class EventFeed:
                 self._readers.put(self._state(state or self._gauges.totals()), readers)
         for reader in newcomers:
             reader.newcomer = False
-        self._readers.answer(reader for reader in self._readers if reader.urgent)
+        self._readers.wake()
 
     def _state(self, state: State) -> Told:
         return Told(self._readers.last_seq, self._now(), state)
@@ -223,7 +244,7 @@ class EventFeed:
                 )
             )
             return
-        reader, known = self._readers.join(message.after, message.kinds)
-        if message.reply.answer(Subscription(self._mailbox, reader, reset=not known)):
-            self._readers.admit(reader)
+        joined = self._readers.join(message.after, message.kinds)
+        if message.reply.answer(joined):
+            self._readers.admit(joined[0])
             self._look_if_wanted()

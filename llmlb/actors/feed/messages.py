@@ -1,13 +1,13 @@
-"""What the feed is told and asked, and what a subscriber holds of it."""
+"""What the feed is told and asked, and what it knows of a subscriber."""
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Self
 
-from llmlb.actors.mailbox import ActorGone, Ask, Mailbox, MailboxStatistics, Reply
+import outcome
+import trio
+
+from llmlb.actors.mailbox import Ask, MailboxStatistics
 from llmlb.catalog import Catalog
 from llmlb.event_json import Told
 from llmlb.events import Event, State
@@ -31,7 +31,7 @@ class Batch:
 
 @dataclass(slots=True, eq=False)
 class Reader:
-    """One subscriber, as the owner sees it."""
+    """One subscriber: how far it has been told, and whether it waits."""
 
     kinds: Kinds | None
     """That it wants to be told; None: all."""
@@ -43,45 +43,23 @@ class Reader:
     """The newest of each, as far as it has not been told."""
     newcomer: bool = True
     """It does not know the states yet."""
-    urgent: bool = False
-    """There is something that it is to be told at once."""
-    asking: Reply[Batch] | None = None
+    ready: bool = False
+    """It is time to tell it what it has not been told."""
+    waiting: trio.lowlevel.Task | None = None
+
+    def give_up(self, _: object) -> trio.lowlevel.Abort:
+        """It does not wait any longer, and has been given nothing."""
+        self.waiting = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def settle(self, result: outcome.Outcome[Batch]) -> None:
+        """Wake it, if it waits."""
+        waiting, self.waiting = self.waiting, None
+        if waiting is not None:
+            trio.lowlevel.reschedule(waiting, result)
 
     def wants(self, kind: type[Event]) -> bool:
         return self.kinds is None or kind in self.kinds
-
-
-class Subscription:
-    """The right to be told what happens, held by one subscriber: a context manager.
-
-    Leaving it is synchronous, so it works in a task that is being cancelled.
-    """
-
-    def __init__(self, mailbox: Mailbox[Message], reader: Reader, *, reset: bool) -> None:
-        self._mailbox, self._reader = mailbox, reader
-        self.seq = reader.seq
-        """Of the event after which it begins."""
-        self.reset = reset
-        """It was to go on after an event that is not known any more, so some may be missing."""
-
-    async def next(self) -> Batch:
-        """What has happened since the last time; waits for it. Raises ActorGone.
-
-        Cancelled, it has taken nothing: the next call brings it.
-        """
-        return await self._mailbox.ask(Next(self._reader))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with suppress(ActorGone):
-            self._mailbox.tell(Leave(self._reader))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,18 +89,15 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Flush:
-    """What comes often has gathered for long enough."""
+    """What has happened has gathered for long enough, if nothing else has been agreed since."""
 
 
 @dataclass(slots=True, eq=False)
-class Subscribe(Ask[Subscription]):
+class Subscribe(Ask[tuple[Reader, bool]]):
+    """The answer: a reader that has been admitted, and whether what it comes after is known."""
+
     after: int | None
     kinds: Kinds | None
-
-
-@dataclass(slots=True, eq=False)
-class Next(Ask[Batch]):
-    reader: Reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +105,7 @@ class Leave:
     reader: Reader
 
 
-Message = Happened | CatalogChanged | End | Look | Flush | Subscribe | Next | Leave
+Message = Happened | CatalogChanged | End | Look | Flush | Subscribe | Leave
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,11 @@ from heapq import merge
 from operator import attrgetter
 from typing import get_args
 
+import outcome
+
 from llmlb.actors.feed.messages import Batch, Kinds, Reader
 from llmlb.actors.feed.ring import Ring
+from llmlb.actors.mailbox import ActorGone
 from llmlb.event_json import Told
 from llmlb.events import FREQUENT, Event, State
 
@@ -30,15 +33,20 @@ class Readers:
     """Owns two rings of events, and the subscribers. Knows no time, and waits for nothing.
 
     A subscriber has no buffer of its own: all of them would hold the same events. One that is
-    slow finds the oldest ones gone, and is told how many.
+    slow finds the oldest ones gone, and is told how many. The feed alone writes here; a subscriber
+    that is behind takes what it has not been told by itself, which moves no place but its own.
     """
 
     def __init__(self) -> None:
         self._rare = Ring(KEPT_EVENTS, KEPT_BYTES)
         self._frequent = Ring(KEPT_REQUESTS)
         self._readers: set[Reader] = set()
+        self._batches: dict[tuple[object, ...], Batch] = {}
+        """Of those who are equally far: until something changes they share one, and so all that
+        is made of it."""
         self.last_seq = 0
         self.ended = False
+        self._gone = False
 
     def __len__(self) -> int:
         return len(self._readers)
@@ -64,7 +72,7 @@ class Readers:
         wants_frequent = kinds is None or not kinds.isdisjoint(FREQUENT)
         if wants_frequent and self._frequent.lost_seq > after:
             reader.due += now - after - len(kept)  # of which kind they were is not known any more
-        reader.urgent = reader.due > 0
+        reader.ready = reader.due > 0
         return reader, True
 
     def admit(self, reader: Reader) -> None:
@@ -74,44 +82,63 @@ class Readers:
         self._readers.discard(reader)
 
     def keep(self, told: Told) -> None:
-        """*told* has happened; its number is the next one."""
+        """*told* has happened; its number is the next one. Nobody is told yet."""
         kind = type(told.event)
-        rare = kind not in FREQUENT
         self.last_seq = told.seq
-        (self._rare if rare else self._frequent).add(told)
+        (self._frequent if kind in FREQUENT else self._rare).add(told)
+        self._batches.clear()
         for reader in self._readers:
             if reader.kinds is None or kind in reader.kinds:
                 reader.due += 1
-                reader.urgent |= rare
 
     def put(self, state: Told, readers: Iterable[Reader]) -> None:
         """Let *readers* be told how things are, instead of how they were."""
         kind = type(state.event)
+        self._batches.clear()
         for reader in readers:
             if reader.wants(kind):
                 reader.states[kind] = state  # type: ignore[index]  # it is a state
-                reader.urgent = True
+                reader.ready = True
 
-    def answer(self, readers: Iterable[Reader] | None = None) -> None:
-        """Tell *readers*, or all, what they have not been told yet, if they ask for it.
+    def tell_due(self) -> None:
+        """It is time to tell everybody what has happened."""
+        for reader in self._readers:
+            reader.ready |= reader.due > 0
+        self.wake()
 
-        Whoever is equally far shares one batch, and so all that is made of it.
-        """
-        shared: dict[tuple[object, ...], Batch] = {}
-        latest: tuple[object, ...] = ()
-        batch = Batch(())
-        for reader in self._readers if readers is None else readers:
-            if reader.asking is None or not (reader.due or reader.states or self.ended):
-                continue
-            key = (reader.seq, reader.kinds, reader.due, *reader.states)
-            if key != latest:
-                batch = shared.get(key) or shared.setdefault(key, self._batch(reader))
-                latest = key
-            reply, reader.asking = reader.asking, None
-            if reply.answer(batch):
-                reader.seq, reader.due, reader.urgent = self.last_seq, 0, False
-                if reader.states:
-                    reader.states.clear()
+    def end(self) -> None:
+        """There is nothing more to come."""
+        self.ended = True
+        self.tell_due()
+
+    def wake(self) -> None:
+        """Hand whoever waits what it is time for; the others come for it."""
+        for reader in self._readers:
+            if reader.waiting is not None and (reader.ready or self.ended):
+                reader.settle(outcome.Value(self.take(reader)))
+
+    def let_go(self) -> None:
+        """Nobody is told anything any more."""
+        self._gone = True
+        for reader in self._readers:
+            reader.settle(outcome.Error(ActorGone()))
+
+    def has_for(self, reader: Reader) -> bool:
+        """Whether there is something to take at once. Raises ActorGone."""
+        if self._gone:
+            raise ActorGone
+        return reader.ready or self.ended
+
+    def take(self, reader: Reader) -> Batch:
+        """All that *reader* has not been told yet; after the end, nothing."""
+        key = (reader.seq, reader.kinds, reader.due, *reader.states)
+        batch = self._batches.get(key)
+        if batch is None:
+            batch = self._batches[key] = self._batch(reader)
+        reader.seq, reader.due, reader.ready = self.last_seq, 0, False
+        if reader.states:
+            reader.states = {}
+        return batch
 
     def _batch(self, reader: Reader) -> Batch:
         kept = merge(self._rare.after(reader.seq), self._frequent.after(reader.seq), key=_by_seq)

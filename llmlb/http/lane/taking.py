@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 import trio
@@ -50,7 +52,7 @@ async def serve_taken(
     taken = _Taken(server, limits, client, own)
     try:
         if lane is None:
-            await taken.connection(stream).run()
+            await taken.connection(stream, stream.socket).run()
         else:
             await taken.by_lane(lane, stream)
     except* Exception as error:
@@ -65,9 +67,13 @@ class _Taken:
     own: Address
 
     def connection(
-        self, stream: trio.abc.HalfCloseableStream, *, gives_back: bool = False
+        self,
+        stream: trio.abc.HalfCloseableStream,
+        sock: trio.socket.SocketType,
+        *,
+        gives_back: bool = False,
     ) -> Connection:
-        """For whatever is asked, by our HTTP/1.1."""
+        """For whatever is asked, by our HTTP/1.1; *sock* is what *stream* stands on."""
         server = self.server
         return Connection(
             server.app,
@@ -77,6 +83,7 @@ class _Taken:
             self.limits,
             client=self.client,
             server=self.own,
+            take=partial(take_at_once, sock),
             gives_back=gives_back,
         )
 
@@ -98,12 +105,21 @@ class _Taken:
             sock = stream.detach()
         except StreamBroken:
             return None
-        begun = Begun(trio.SocketStream(trio.socket.from_stdlib_socket(sock)), received)
+        below = trio.socket.from_stdlib_socket(sock)
+        begun = Begun(trio.SocketStream(below), received)
         if self.server.pass_on is not None and received.startswith(_HTTP2):
             await self.server.pass_on(begun)
             return None
-        behind = await self.connection(begun, gives_back=True).run()
+        behind = await self.connection(begun, below, gives_back=True).run()
         return None if behind is None else (SocketStream(sock), behind)
+
+
+def take_at_once(sock: trio.socket.SocketType, data: bytes) -> int:
+    """How many bytes of *data* the socket has room for, and takes: never waits."""
+    try:
+        return os.write(sock.fileno(), data)
+    except OSError:  # it has none, or is broken: whoever waits for the rest is told
+        return 0
 
 
 def _address(name: tuple[str, int] | tuple[str, int, int, int]) -> Address:

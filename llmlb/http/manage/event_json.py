@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import get_args
+from typing import Generic, TypeVar, get_args
+
+from wsproto.frame_protocol import FrameProtocol
 
 from llmlb.actors.feed import Batch
 from llmlb.errors import InvalidRequest
 from llmlb.event_json import Told
 from llmlb.events import EndpointRegistered, EndpointRemoved, Event, State
+
+P = TypeVar("P")
 
 RETRY_MS = 3000
 """After so long a client comes back that has lost its stream."""
@@ -53,12 +58,37 @@ def kinds_asked(query: Mapping[str, str], *, older: bool = False) -> frozenset[t
     return frozenset(known[name] for name in names)
 
 
-class EventIds:
+class Shared(Generic[P]):
+    """What batches look like on a wire, in pieces.
+
+    Those who are equally far are given the same batch, one after the other: each piece is put
+    together once for all of them. Whoever is slow has no more than one piece of its own, and
+    not a copy of all that is kept.
+    """
+
+    def __init__(self, make: Callable[[Sequence[Told], int], P]) -> None:
+        """*make* puts together some events, and how many are missing before them."""
+        self._make = make
+        self._latest: tuple[Batch, dict[int, P]] = (Batch(()), {})
+
+    def told(self, batch: Batch) -> Iterator[P]:
+        """All of *batch*, beginning with how much of it is missing."""
+        self._latest = self._latest if self._latest[0] is batch else (batch, {})
+        for begin in range(0, max(1, len(batch.events)), IN_A_PIECE):
+            latest, pieces = self._latest
+            shared = pieces if latest is batch else {}
+            if begin not in shared:
+                dropped = 0 if begin else batch.dropped
+                shared[begin] = self._make(batch.events[begin : begin + IN_A_PIECE], dropped)
+            yield shared[begin]
+
+
+class EventIds(Shared[bytes]):
     """The `id` of each event of one run: numbers begin anew with every start."""
 
     def __init__(self, instance_id: str) -> None:
+        super().__init__(self._frames)
         self._run = instance_id
-        self._latest: tuple[Batch, dict[int, bytes]] = (Batch(()), {})
 
     def of(self, seq: int) -> str:
         return f"{self._run}-{seq}"
@@ -78,25 +108,10 @@ class EventIds:
         told = _frame(json.dumps({"type": kind, "message": message}), self.of(seq))
         return f"retry: {RETRY_MS}\n{told}".encode()
 
-    def told(self, batch: Batch) -> Iterator[bytes]:
-        """All of *batch* in pieces, beginning with how much of it is missing.
-
-        Those who are equally far are given the same batch, one after the other: each piece is put
-        together once for all of them. Whoever is slow has no more than one piece of its own, and
-        not a copy of all that is kept.
-        """
-        self._latest = self._latest if self._latest[0] is batch else (batch, {})
-        for begin in range(0, max(1, len(batch.events)), IN_A_PIECE):
-            latest, pieces = self._latest
-            shared = pieces if latest is batch else {}
-            if begin not in shared:
-                shared[begin] = self._piece(batch, begin)
-            yield shared[begin]
-
-    def _piece(self, batch: Batch, begin: int) -> bytes:
-        frames = [self._event(told) for told in batch.events[begin : begin + IN_A_PIECE]]
-        if batch.dropped and begin == 0:
-            frames.insert(0, _frame(json.dumps({"type": "dropped", "count": batch.dropped})))
+    def _frames(self, events: Sequence[Told], dropped: int) -> bytes:
+        frames = [self._event(told) for told in events]
+        if dropped:
+            frames.insert(0, _frame(json.dumps({"type": "dropped", "count": dropped})))
         return "".join(frames).encode()
 
     def _event(self, told: Told) -> str:
@@ -118,11 +133,24 @@ HELLO = json.dumps({"type": "connected", "message": CONNECTED})
 """The first message of a WebSocket."""
 
 
-def messages(batch: Batch) -> Iterable[str]:
-    """The messages of a WebSocket that tell *batch*, in the older product's words."""
-    if batch.dropped:
-        yield json.dumps({"type": "dropped", "data": {"count": batch.dropped}})
-    for told in batch.events:
-        older = OLDER_NAMES.get(type(told.event))
-        ours = f'{{"type": "{type(told.event).__name__}"'
-        yield told.json if older is None else f'{{"type": "{older}"{told.json[len(ours) :]}'
+@dataclass(frozen=True, slots=True)
+class Messages:
+    """Some messages of a WebSocket, and the same as the frames in which they are sent."""
+
+    texts: tuple[str, ...]
+    frames: bytes
+
+
+def messages(events: Iterable[Told], dropped: int) -> Messages:
+    """What a WebSocket is told, in the older product's words."""
+    texts = [_older(told) for told in events]
+    if dropped:
+        texts.insert(0, json.dumps({"type": "dropped", "data": {"count": dropped}}))
+    frames = FrameProtocol(client=False, extensions=[])
+    return Messages(tuple(texts), b"".join(frames.send_data(text) for text in texts))
+
+
+def _older(told: Told) -> str:
+    older = OLDER_NAMES.get(type(told.event))
+    ours = f'{{"type": "{type(told.event).__name__}"'
+    return told.json if older is None else f'{{"type": "{older}"{told.json[len(ours) :]}'

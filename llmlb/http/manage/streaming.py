@@ -8,8 +8,9 @@ import trio
 
 from llmlb.errors import LbError
 from llmlb.http.downstream import Downstream, Head, Headers
+from llmlb.http.inbound import SendNow, never
 from llmlb.http.manage.event_json import farewell
-from llmlb.http.manage.following import KEEP_ALIVE_EVERY_S, TAKING_LIMIT_S
+from llmlb.http.manage.following import TAKING_LIMIT_S, Over, next_to_send
 from llmlb.http.render import render_error
 
 KEEP_ALIVE = b": still there\n\n"
@@ -20,10 +21,6 @@ STREAM_HEADERS: Headers = (
 )
 
 
-class BrokenOff(Exception):
-    """There is no next piece, and the client must not take that for the end."""
-
-
 async def tell_to_the_end(
     first: bytes,
     next_piece: Callable[[], Awaitable[bytes | None]],
@@ -31,6 +28,7 @@ async def tell_to_the_end(
     ours: Headers,
     *,
     welcome: Callable[[], bool],
+    send_now: SendNow = never,
 ) -> None:
     """Send *first*, and then piece after piece until there is none. Raises PeerGone.
 
@@ -38,9 +36,9 @@ async def tell_to_the_end(
     A stream that breaks off is left visibly incomplete. *ours* are more headers. Who is not
     *welcome* any more is told that, and nothing else.
     """
-    piece: bytes | None = first
+    piece = first
     begun = last = False
-    while piece is not None:
+    while True:
         with trio.move_on_after(TAKING_LIMIT_S) as taking:
             if not begun:
                 begun = True
@@ -51,15 +49,18 @@ async def tell_to_the_end(
             return
         if last:
             return
-        piece = KEEP_ALIVE
-        with trio.move_on_after(KEEP_ALIVE_EVERY_S):
-            try:
-                piece = await next_piece()
-            except BrokenOff:
+        match await next_to_send(next_piece, send_now, welcome):
+            case Over.STOPPED:
+                return
+            case Over.BROKEN:
                 downstream.abort()
                 return
-        if piece is not None and not welcome():
-            piece, last = farewell(), True
+            case Over.UNWELCOME:
+                piece, last = farewell(), True
+            case None:
+                piece = KEEP_ALIVE
+            case bytes() as piece:
+                pass
 
 
 async def refuse(refusal: LbError, downstream: Downstream, ours: Headers) -> None:

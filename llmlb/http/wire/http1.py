@@ -10,6 +10,7 @@ import h11
 import trio
 from hypercorn.protocol.events import Request
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
+from hypercorn.protocol.http_stream import ASGIHTTPState
 from wsproto.events import Ping
 
 from llmlb.errors import (
@@ -130,6 +131,27 @@ class Http1(H11Protocol):
         """Answer a request that has not come whole, if nothing has been answered yet."""
         if self.connection.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             await self._send_error(status, said)
+
+    def framed(self, data: bytes) -> bytes | None:
+        """*data* as the next bytes of the answer that is being sent; None if that is not known.
+
+        A body is told in chunks (RFC 9112, 7.1), and h11, which keeps no count of them, is left
+        out: it takes longer than the socket. What passes through a WebSocket has its frames.
+        """
+        stream = self.stream
+        if isinstance(stream, PassingStream):
+            return data if stream.is_open else None
+        if (
+            stream is None
+            or stream.state is not ASGIHTTPState.RESPONSE
+            or self.connection.our_state is not h11.SEND_BODY
+            or stream.scope["method"] == "HEAD"
+            or any(name == b"content-length" for name, _ in stream.response["headers"])
+        ):
+            return None
+        if stream.scope["http_version"] == "1.0":
+            return data  # it ends with the connection
+        return b"%x\r\n%b\r\n" % (len(data), data) if data else None
 
     async def ask_whether_there(self) -> bool:
         """Send a ping, if this is a WebSocket; False if it is none."""

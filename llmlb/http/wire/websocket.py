@@ -7,7 +7,8 @@ import re
 import h11
 from hypercorn.protocol.events import Data, StreamClosed
 from hypercorn.protocol.h11 import H11WSConnection
-from hypercorn.protocol.ws_stream import WSStream
+from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
+from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection, Event
 from wsproto.frame_protocol import CloseReason
 
@@ -57,6 +58,14 @@ class PassingStream(WSStream):
 
     It would go on doing so for as long as the client goes on sending, and count it as a follower.
     """
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages may be sent on it."""
+        return (
+            self.state is ASGIWebsocketState.CONNECTED
+            and self.connection.state is ConnectionState.OPEN
+        )
 
     async def _send_wsproto_event(self, event: Event) -> None:
         await super()._send_wsproto_event(event)
