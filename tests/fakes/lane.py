@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from llmlb.http.downstream import Whence
-from llmlb.http.lane.connection import LaneConnection
+from llmlb.http.lane.connection import Below, LaneConnection
 from llmlb.http.streams.byte_stream import ByteStream, StreamBroken
 from tests.fakes.asgi import PATIENCE_S, Request
 
@@ -49,9 +49,8 @@ class LaneRequest(Request):
             return await super().run()
         whence = Whence(*((self.scope[end] or [None])[0] for end in ("server", "client")))
         with trio.fail_after(PATIENCE_S):
-            await LaneConnection(
-                self, self._lane, whence, otherwise=self._by_asgi, of_server=lambda: b""
-            ).run()
+            below = Below(self._by_asgi, lambda: b"")
+            await LaneConnection(self, self._lane, whence, below).run()
         await trio.testing.wait_all_tasks_blocked()  # what others were told has its effect
         self.over.set()
         return self

@@ -15,7 +15,7 @@ from hypercorn.utils import wrap_app
 
 from llmlb.http.application import LlmlbApp
 from llmlb.http.downstream import Whence
-from llmlb.http.lane.connection import LaneConnection
+from llmlb.http.lane.connection import Below, LaneConnection
 from llmlb.http.lane.lane import Lane
 from llmlb.http.lane.taking import take_at_once
 from llmlb.http.streams.begun import Begun
@@ -104,8 +104,7 @@ class Client:
                 MemoryByteStream(self._its_end, self._nursery),
                 lane,
                 Whence(LOOPBACK["server"][0], LOOPBACK["client"][0]),
-                otherwise=self._otherwise,
-                of_server=lane.lines_of(self._config).now,
+                Below(self._otherwise, lane.lines_of(self._config).now),
             ).run()
 
     async def _otherwise(

@@ -39,6 +39,8 @@ class LaneAnswer:
         """
         self._stream = stream
         self._of_server, self._is_last = of_server, is_last
+        self.head: Head | None = None
+        """What it began with, if it has."""
         self._head = b""
         self._left_bytes: int | None = None
         """Of the body; None: it is sent in chunks."""
@@ -69,7 +71,7 @@ class LaneAnswer:
             framing = b"transfer-encoding: chunked\r\n"
         else:
             self._left_bytes = int(length)
-        self.last = self._is_last(head.status)
+        self.head, self.last = head, self._is_last(head.status)
         if self.last:
             framing += b"connection: close\r\n"
         parts = (_status_line(head.status), told, framing, self._of_server(), b"\r\n")

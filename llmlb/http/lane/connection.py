@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import trio
@@ -26,6 +27,21 @@ Gives the connection back, with what has been read beyond that request; None: it
 """
 
 
+Answered = Callable[[LaneHead, LaneAnswer, float], Awaitable[None]]
+"""Is told of a request that has been answered, as far as that could be, and in how many seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Below:
+    """The server that a connection of the lane belongs to."""
+
+    otherwise: Otherwise
+    lines: Callable[[], bytes]
+    """The header lines that every answer has, each with its end."""
+    answered: Answered | None = None
+    """None: nobody wants to know."""
+
+
 class LaneConnection:
     """Owns one connection, from its first byte to its end, and is its only task.
 
@@ -37,13 +53,9 @@ class LaneConnection:
         stream: ByteStream,
         lane: Lane,
         whence: Whence,
-        *,
-        otherwise: Otherwise,
-        of_server: Callable[[], bytes],
+        below: Below,
     ) -> None:
-        """*of_server* are the header lines that every answer has."""
-        self._stream, self._lane, self._whence = stream, lane, whence
-        self._otherwise, self._of_server = otherwise, of_server
+        self._stream, self._lane, self._whence, self._below = stream, lane, whence, below
         self._scope = trio.CancelScope()
         self._elsewhere = self._gone = False
         self._answer: LaneAnswer | None = None
@@ -120,7 +132,7 @@ class LaneConnection:
 
     async def _serve_elsewhere(self, received: bytes) -> bytes | None:
         self._elsewhere = True
-        given_back = await self._otherwise(self._stream, received)
+        given_back = await self._below.otherwise(self._stream, received)
         if given_back is None:
             return None
         self._stream, behind = given_back
@@ -131,7 +143,7 @@ class LaneConnection:
     async def _serve_one(self, exchange: Exchange, head: LaneHead, received: bytes) -> bytes | None:
         """Answer one request; what has been read beyond it, or None if it was the last one."""
         lane = self._lane
-        lane.asked()
+        asked_at_s = lane.asked()
         body = LaneBody(
             head,
             received[head.size_bytes :],
@@ -139,7 +151,7 @@ class LaneConnection:
             lane.reception,
             limit_s=lane.body_limit_s,
         )
-        answer = LaneAnswer(self._stream, of_server=self._of_server, is_last=self._is_last)
+        answer = LaneAnswer(self._stream, of_server=self._below.lines, is_last=self._is_last)
         self._head, self._body, self._answer, self._writes = head, body, answer, 0
         if self._gone:
             self._left()
@@ -158,13 +170,15 @@ class LaneConnection:
             await answer.finish()
             await body.pass_over()
         except PeerGone:
-            return None
+            answer.peer_gone = True
         finally:
             self._answer = self._body = None
             body.close()
+        if self._below.answered is not None:
+            await self._below.answered(head, answer, trio.current_time() - asked_at_s)
         if answer.complete and not (body.left_bytes or self._lane.draining):
             return body.behind
-        if not self._gone:
+        if not (self._gone or answer.peer_gone):
             await self._stream.aclose()
         return None
 

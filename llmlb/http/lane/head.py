@@ -32,6 +32,7 @@ class LaneHead:
 
     api: Api
     path: str
+    query: bytes
     headers: Mapping[str, str]
     """By lower-case name; repeated ones joined with a comma."""
     size_bytes: int
@@ -67,6 +68,7 @@ def lane_head(received: bytes) -> LaneHead | None:
     return LaneHead(
         api,
         PATHS[api],
+        query[1:],
         headers,
         at + len(_END),
         int(headers.get("content-length", "0")),

@@ -70,9 +70,10 @@ class Lane:
             yield self
             self._tasks.cancel_scope.cancel()
 
-    def asked(self) -> None:
-        """A request has come in."""
-        self._app.asked_at_s = trio.current_time()
+    def asked(self) -> float:
+        """A request has come in; when that is, by Trio's clock."""
+        self._app.asked_at_s = now_s = trio.current_time()
+        return now_s
 
     def lines_of(self, config: Config) -> ServerLines:
         """What *config* adds to every answer, the same for all its connections."""
