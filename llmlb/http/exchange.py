@@ -72,12 +72,12 @@ class Exchange:
     """Ends what outlasts the drain: with an error event where content has been sent."""
     tracing: Tracing = UNTRACED
     _trying: Trying = field(init=False)
-    _limits: Limits = field(init=False)
+    limits: Limits = field(init=False)
 
     def __post_init__(self) -> None:
         attempts = Attempts(self.house, self.client, self.cut_off)
         self._trying = Trying(self.house, attempts, self.cut_off)
-        self._limits = Limits(self.house.world.clock)
+        self.limits = Limits(self.house.world.clock)
 
     async def serve(
         self, api: Api, asked: Asked, downstream: Downstream, *, only: EndpointId | None = None
@@ -147,7 +147,7 @@ class Exchange:
             trail.caller = self.gate.admit(need, Knock.of(asked))
             refuse_loops(asked.headers, self.instance_id)
             refuse_control_characters(asked.headers)
-            with self._limits.enter(trail.caller.key) as trail.ticket:
+            with self.limits.enter(trail.caller.key) as trail.ticket:
                 inbound = await asked.inbound()
                 trail.request_bytes = size_of(inbound.body)
                 if self._keeps_bodies:
