@@ -216,9 +216,7 @@ async def _house(
     people = (user(), key())
     await store.accounts.change(put=people, drop=())
     # as after a run of some days: nothing has to be probed before it is given requests
-    memory = replace(
-        await remembered_by(store), endpoints=endpoints, accounts=Accounts.of(people)
-    )
+    memory = replace(await remembered_by(store), endpoints=endpoints, accounts=Accounts.of(people))
     return House(
         settings,
         store,

@@ -64,6 +64,11 @@ def _steps(rig: Rig, record: RequestRecord) -> Iterator[tuple[str, Callable[[], 
     body = b'{"model": "model-0", "messages": [{"role": "user", "content": "Hi"}]}'
     request = read_request(API, "/v1/chat/completions", body)
     catalog = house.registry.catalog
+
+    def tell_events() -> None:
+        for event in events_of(record):
+            house.tell_event(event)
+
     yield "key check", lambda: gate.admit(INFERENCE, knock)
     yield "limits", lambda: rig.exchange.limits.enter(caller.key).__enter__()
     yield (
@@ -76,7 +81,7 @@ def _steps(rig: Rig, record: RequestRecord) -> Iterator[tuple[str, Callable[[], 
     yield "history", lambda: house.history.record(record)
     yield "recent requests", lambda: house.recent.add(record)
     yield "metrics", lambda: rig.metrics.answered(record)
-    yield "events", lambda: [house.tell_event(event) for event in events_of(record)]
+    yield "events", tell_events
     yield "(reading the body)", lambda: read_request(API, "/v1/chat/completions", body)
     yield "(looking for images)", lambda: find_images(body)
 

@@ -84,7 +84,7 @@ def _attempt(attempt: Attempt) -> JsonObject:
 
 def _as_it_is(one: Candidate | Attempt | Usage) -> JsonObject:
     """Its fields, which are plain values: `asdict` would copy them, and take ten times as long."""
-    return {name: getattr(one, name) for name in one.__slots__}
+    return {name: getattr(one, name) for name in one.__struct_fields__}
 
 
 def _ms(duration_ms: float | None) -> float | None:

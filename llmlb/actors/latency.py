@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple, assert_never
 
 import trio
+from msgspec import Struct
 
 from llmlb.accounting import Speed
 from llmlb.actors.mailbox import Mailbox, MailboxStatistics
@@ -43,8 +44,7 @@ class KnownLatency(NamedTuple):
     latency_ms: float
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
+class Observed(Struct, frozen=True):
     """One response succeeded."""
 
     endpoint_id: EndpointId

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from llmlb.catalog import Catalog
 from llmlb.errors import (
@@ -30,8 +31,7 @@ _CANNOT_SERVE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(Struct, frozen=True):
     """One model to ask for, by the name in the catalog."""
 
     model: str

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from llmlb.accounting import Outcome, Verdict
 from llmlb.actors.admission.circuits import CircuitChange, Circuits, CircuitState
 from llmlb.actors.admission.cooling import Cooling
@@ -27,8 +29,7 @@ class EndpointHealth:
     """Seconds for which it has asked to be given nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """What is left of the endpoints of a model, for one request."""
 
     endpoints: tuple[Endpoint, ...]
