@@ -17,7 +17,7 @@ from statistics import median
 import trio
 
 from bench.rig import Rig, fleet, rig
-from bench.steps import steps_of
+from bench.steps import lease_us, steps_of
 
 AT_ONCE, EACH, ROUNDS = 32, 60, 7
 
@@ -43,13 +43,13 @@ async def load(it: Rig, each: int = EACH) -> None:
             nursery.start_soon(client)
 
 
-async def whole(it: Rig) -> tuple[float, float, float]:
+async def whole(it: Rig, each: int = EACH) -> tuple[float, float, float]:
     """µs of a request, µs of the database beside it, and turns of the scheduler."""
-    await load(it)  # until everything is warm
-    core_us, database_us, n = [], [], AT_ONCE * EACH
+    await load(it, each)  # until everything is warm
+    core_us, database_us, n = [], [], AT_ONCE * each
     for _ in range(ROUNDS):
         began_s, database_s = time.thread_time(), it.inline.took_s
-        await load(it)
+        await load(it, each)
         await it.house.journal.flush()
         await it.house.history.flush()
         in_database_s = it.inline.took_s - database_s
@@ -57,7 +57,7 @@ async def whole(it: Rig) -> tuple[float, float, float]:
         database_us.append(in_database_s / n * 1e6)
     passes = Passes()
     trio.lowlevel.add_instrument(passes)
-    await load(it)
+    await load(it, each)
     trio.lowlevel.remove_instrument(passes)
     return median(core_us), median(database_us), passes.turns / n
 
@@ -89,10 +89,10 @@ async def growth() -> None:
         (1000, 1, 1000),
     ):
         async with rig(fleet(n_endpoints, n_models, offering=offering)) as it:
-            core_us, _, _ = await whole(it)
-            lease_us = (await steps_of(it))["admission: ask, lease, release"]
+            core_us, _, _ = await whole(it, 20)
+            admission_us = await lease_us(it)
         tell(
-            f"{core_us:8.1f} µs a request, {lease_us:7.1f} µs its lease: {n_endpoints} endpoints, "
+            f"{core_us:8.1f} µs a request, {admission_us:7.1f} µs its lease: {n_endpoints} endpoints, "
             f"{n_models} models, {offering} with the one that is asked for"
         )
 

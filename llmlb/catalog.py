@@ -93,7 +93,7 @@ class Catalog:
     def still_has(self, endpoint: Endpoint) -> bool:
         """Whether *endpoint* is there, and still the server of which something was observed."""
         known = self.endpoints.get(endpoint.id)
-        return known is not None and known.is_same_server_as(endpoint)
+        return known is not None and (known is endpoint or known.is_same_server_as(endpoint))
 
     def offering(self, name: str) -> tuple[Endpoint, ...]:
         """The endpoints that have the model *name*, whatever their status."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -47,6 +47,11 @@ class Health:
 
     def __init__(self, rng: random.Random, on_circuit: Callable[[CircuitChange], None]) -> None:
         self.circuits, self.cooling = Circuits(rng, on_circuit), Cooling()
+
+    @property
+    def perfect(self) -> bool:
+        """Nothing is known that speaks against any endpoint."""
+        return not (len(self.circuits) or len(self.cooling))
 
     def choice(
         self, able: Iterable[Endpoint], tried: AbstractSet[EndpointId], now_s: float
@@ -111,7 +116,7 @@ class Health:
             if was is Status.OFFLINE and is_now is Status.ONLINE:
                 self.circuits.came_back(endpoint_id)
 
-    def seen(self, known: Iterable[EndpointId], now_s: float) -> dict[EndpointId, EndpointHealth]:
+    def seen(self, known: Container[EndpointId], now_s: float) -> dict[EndpointId, EndpointHealth]:
         """How those of *known* are that are not simply well."""
         found = {
             endpoint_id: EndpointHealth(
@@ -120,6 +125,7 @@ class Health:
                 max(0.0, self.circuits.opens_until_s(endpoint_id) - now_s),
                 self.cooling.left_s(endpoint_id, now_s),
             )
-            for endpoint_id in known
+            for endpoint_id in {*self.circuits, *self.cooling}
+            if endpoint_id in known
         }
         return {i: health for i, health in found.items() if health != EndpointHealth()}
