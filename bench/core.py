@@ -92,7 +92,7 @@ async def growth() -> None:
             core_us, _, _ = await whole(it, 20)
             admission_us = await lease_us(it)
         tell(
-            f"{core_us:8.1f} µs a request, {admission_us:7.1f} µs its lease: {n_endpoints} endpoints, "
+            f"{core_us:8.1f} µs a request, {admission_us:6.1f} its lease: {n_endpoints} endpoints, "
             f"{n_models} models, {offering} with the one that is asked for"
         )
 

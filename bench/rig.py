@@ -175,6 +175,7 @@ def fleet(n_endpoints: int, n_models: int, *, offering: int) -> list[Endpoint]:
                 LONG_AGO,
                 status=Status.ONLINE,
                 engine=Engine.VLLM,
+                health_check_interval_s=3600,
                 models=tuple(Model(name) for name in sorted(names or {f"spare-{i}"})),
                 probed=True,
                 synced=True,
@@ -191,7 +192,7 @@ async def rig(endpoints: Sequence[Endpoint]) -> AsyncIterator[Rig]:
         data_dir = Path(directory)
         store = await open_store("sqlite::memory:", data_dir=data_dir, run_in_thread=inline)
         try:
-            settings = Settings(data_dir=data_dir, health_check_interval_s=3600)
+            settings = Settings(data_dir=data_dir)
             metrics = Metrics()
             house = await _house(settings, store, endpoints, metrics)
             bodies = BodyBudget(settings.body_memory_bytes)

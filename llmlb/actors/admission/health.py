@@ -53,6 +53,11 @@ class Health:
         """Nothing is known that speaks against any endpoint."""
         return not (len(self.circuits) or len(self.cooling))
 
+    @property
+    def _troubled(self) -> set[EndpointId]:
+        """All of whom something is known: few, however large the fleet is."""
+        return {*self.circuits, *self.cooling}
+
     def choice(
         self, able: Iterable[Endpoint], tried: AbstractSet[EndpointId], now_s: float
     ) -> Choice:
@@ -108,7 +113,7 @@ class Health:
         One that is another server from now on begins well; so does none that was offline, but its
         open circuit is tried at once: most likely it has been started anew.
         """
-        same = {i for i, e in now.items() if i in before and e.is_same_server_as(before[i])}
+        same = {i for i in self._troubled if _still_the_same(before.get(i), now.get(i))}
         self.circuits.retain(same)
         self.cooling.retain(same, now_s)
         for endpoint_id in same:
@@ -125,7 +130,11 @@ class Health:
                 max(0.0, self.circuits.opens_until_s(endpoint_id) - now_s),
                 self.cooling.left_s(endpoint_id, now_s),
             )
-            for endpoint_id in {*self.circuits, *self.cooling}
+            for endpoint_id in self._troubled
             if endpoint_id in known
         }
         return {i: health for i, health in found.items() if health != EndpointHealth()}
+
+
+def _still_the_same(before: Endpoint | None, now: Endpoint | None) -> bool:
+    return before is not None and now is not None and now.is_same_server_as(before)
