@@ -79,7 +79,9 @@ def _way(
     only: EndpointId | None,
 ) -> Way:
     reach = catalog.reach(name)
-    offering = [e for e in reach.endpoints if only is None or e.id == only]
+    offering = reach.endpoints
+    if only is not None:
+        offering = tuple(e for e in offering if e.id == only)
     excluded = request.beyond(offering)
     for need in sorted(needs):
         excluded |= endpoints_without(need, name, offering, reach.own_ids)

@@ -52,17 +52,18 @@ class Candidates:
         """
         if request.only is not None:
             return []
+        ranking = self._ranking(request)
+        if self._health.perfect and not request.choosy:
+            return ranking.with_room(now_s, MOST_CANDIDATES)
         cooling, circuits = self._health.cooling, self._health.circuits
-        found = self._ranking(request).with_room(now_s)
-        if request.choosy or not self._health.perfect:
-            found = (
-                e
-                for e in found
-                if e.id not in request.excluding
-                and e.id not in request.tried
-                and not cooling.left_s(e.id, now_s)
-                and circuits.admits(e.id, now_s)
-            )
+        found = (
+            e
+            for e in ranking.with_room(now_s)
+            if e.id not in request.excluding
+            and e.id not in request.tried
+            and not cooling.left_s(e.id, now_s)
+            and circuits.admits(e.id, now_s)
+        )
         return list(islice(found, MOST_CANDIDATES))
 
     def _ranking(self, request: WaitForReady) -> Ranking:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from llmlb.actors.admission.slots import Slots
 from llmlb.catalog import Reach
@@ -38,13 +38,11 @@ class Ranking:
         self._seen = (-1, -1)
         self._looked_at_s = self._ages_at_s = -math.inf
 
-    def with_room(self, now_s: float) -> Iterator[Endpoint]:
-        """Those that have room, the best first. To be read before anything changes."""
+    def with_room(self, now_s: float, most: int | None = None) -> list[Endpoint]:
+        """Those that have room, *most* of them at most, the best first."""
         self._catch_up(now_s)
-        for class_, _, _, number in self._places:
-            if class_ == _FULL:
-                return
-            yield self.serving[number]
+        full_from = bisect_left(self._places, (_FULL,))
+        return [self.serving[place[-1]] for place in self._places[:full_from][:most]]
 
     def _catch_up(self, now_s: float) -> None:
         seen = self._slots.changes.count, self._standings.changes.count
