@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from types import MappingProxyType
 
+import msgspec
 from pypika import CustomFunction, PostgreSQLQuery, Query, Table
 
 from llmlb.accounting import NOTHING_TOLD
@@ -78,7 +79,7 @@ COLUMNS = (
 )
 """Of a request, without its number."""
 
-_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_COMPACT = msgspec.json.Encoder()
 
 ROW_BYTES = 1100
 """What a row takes on disk with its places in the indexes, beside its texts: measured."""
@@ -177,4 +178,8 @@ def _rounded(number: float | None) -> float | None:
 
 def decision_json(record: RequestRecord) -> str:
     """Why it went where it went, as `explaining.way` tells it, in compact JSON."""
-    return _COMPACT.encode(way(record))
+    told = way(record)
+    try:
+        return _COMPACT.encode(told).decode()
+    except UnicodeEncodeError:  # half a surrogate pair, which only json can spell
+        return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
