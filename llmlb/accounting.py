@@ -27,7 +27,7 @@ class Outcome(StrEnum):
     """The endpoint found fault with the request itself."""
 
 
-class Verdict(Struct, frozen=True):
+class Verdict(Struct, frozen=True, gc=False):
     """What an attempt that failed says of its endpoint. As it is: nothing."""
 
     ill: bool = False
@@ -109,7 +109,7 @@ class Lease:
         self.release()
 
 
-class Usage(Struct, frozen=True):
+class Usage(Struct, frozen=True, gc=False):
     """Tokens, as the endpoint counted them; None where it did not say."""
 
     input_tokens: int | None = None
@@ -161,7 +161,7 @@ def tokens_per_s(
     return (tokens - 1) / making_ms * 1000 if making_ms >= 1 else None
 
 
-class FinishedRequest(Struct, frozen=True):
+class FinishedRequest(Struct, frozen=True, gc=False):
     """What is recorded of one attempt on one endpoint."""
 
     endpoint_id: EndpointId
@@ -193,7 +193,7 @@ class Speed(NamedTuple):
     tokens_per_s: float | None = None
 
 
-class Totals(Struct, frozen=True):
+class Totals(Struct, frozen=True, gc=False):
     """What a number of attempts, or of clients' requests, add up to.
 
     All are the successful, the failed and the cancelled ones together.

@@ -44,7 +44,7 @@ class Exclusion(StrEnum):
     """As many run there as may."""
 
 
-class Candidate(Struct, frozen=True):
+class Candidate(Struct, frozen=True, gc=False):
     """One endpoint of the model that was asked for, as admission saw it."""
 
     endpoint_id: EndpointId
@@ -58,7 +58,7 @@ class Candidate(Struct, frozen=True):
     """None: it could have been given the request."""
 
 
-class View(Struct, frozen=True):
+class View(Struct, frozen=True, gc=False):
     """What admission saw at one moment: who could serve, the best first, then who could not."""
 
     candidates: tuple[Candidate, ...] = ()
@@ -69,7 +69,7 @@ class View(Struct, frozen=True):
 NOTHING_SEEN = View()
 
 
-class Decision(Struct, frozen=True):
+class Decision(Struct, frozen=True, gc=False):
     """One answer of admission to one request."""
 
     model: str
@@ -88,7 +88,7 @@ class Decision(Struct, frozen=True):
     """As it was when the request had to go into the line."""
 
 
-class Attempt(Struct, frozen=True):
+class Attempt(Struct, frozen=True, gc=False):
     """One endpoint's part in it."""
 
     endpoint_id: EndpointId
@@ -108,14 +108,14 @@ class Attempt(Struct, frozen=True):
     usage: Usage = NOTHING_TOLD
 
 
-class Bodies(Struct, frozen=True):
+class Bodies(Struct, frozen=True, gc=False):
     """What was sent and answered, as far as it may be kept: media taken out, and cut short."""
 
     request: str | None
     response: str | None
 
 
-class RequestRecord(Struct, frozen=True):
+class RequestRecord(Struct, frozen=True, gc=False):
     """One client request of an inference route, from its arrival to its end."""
 
     id: str
