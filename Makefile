@@ -35,9 +35,9 @@ test-313: env-dev ## the unit tests of store, house and HTTP on Python 3.13, if 
 	@scripts/test-313.sh
 
 lint: env-dev ## style, types, async rules, layers
-	$(BIN)/ruff check llmlb tests scripts
-	$(BIN)/ruff format --check llmlb tests scripts
-	$(BIN)/mypy --explicit-package-bases llmlb tests scripts
+	$(BIN)/ruff check llmlb tests scripts bench
+	$(BIN)/ruff format --check llmlb tests scripts bench
+	$(BIN)/mypy --explicit-package-bases llmlb tests scripts bench
 	$(BIN)/flake8 --select ASYNC $$(grep -rlw --include='*.py' async llmlb tests)
 	$(BIN)/lint-imports
 
@@ -47,8 +47,8 @@ scan: env-dev ## insecure code, known vulnerabilities of packages, secrets in fi
 	$(BIN)/python -m scripts.scan_secrets
 
 format: env-dev ## rewrite the code in the one format
-	$(BIN)/ruff check --fix-only llmlb tests scripts
-	$(BIN)/ruff format llmlb tests scripts
+	$(BIN)/ruff check --fix-only llmlb tests scripts bench
+	$(BIN)/ruff format llmlb tests scripts bench
 
 api-doc: env-app ## docs/api.md anew, after a change of the API
 	@exec $(BIN)/python -m scripts.api_doc

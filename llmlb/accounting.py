@@ -8,6 +8,8 @@ from enum import StrEnum
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from msgspec import Struct
+
 from llmlb.types import Api, Endpoint, EndpointId
 
 if TYPE_CHECKING:
@@ -25,14 +27,16 @@ class Outcome(StrEnum):
     """The endpoint found fault with the request itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True, gc=False):
     """What an attempt that failed says of its endpoint. As it is: nothing."""
 
     ill: bool = False
     """It counts against its circuit."""
     cools_s: float = 0.0
     """The endpoint has asked to be given nothing for so many seconds."""
+
+
+NO_FAULT = Verdict()
 
 
 class LeaseOwner(Protocol):
@@ -68,7 +72,7 @@ class Lease:
     _owner: LeaseOwner = field(repr=False)
     outcome: Outcome = Outcome.CANCELLED
     """Set by the holder before releasing."""
-    verdict: Verdict = Verdict()
+    verdict: Verdict = NO_FAULT
     """Set by the holder before releasing, if it failed."""
     _released: bool = False
 
@@ -84,7 +88,7 @@ class Lease:
 
     def take_back(self) -> None:
         """The request is at fault, not the endpoint, though it failed. Also once released."""
-        self.verdict = Verdict()
+        self.verdict = NO_FAULT
         if self._released:
             self._owner.taken_back(self.serial, self.endpoint.id)
 
@@ -105,8 +109,7 @@ class Lease:
         self.release()
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True, gc=False):
     """Tokens, as the endpoint counted them; None where it did not say."""
 
     input_tokens: int | None = None
@@ -158,8 +161,7 @@ def tokens_per_s(
     return (tokens - 1) / making_ms * 1000 if making_ms >= 1 else None
 
 
-@dataclass(frozen=True, slots=True)
-class FinishedRequest:
+class FinishedRequest(Struct, frozen=True, gc=False):
     """What is recorded of one attempt on one endpoint."""
 
     endpoint_id: EndpointId
@@ -191,8 +193,7 @@ class Speed(NamedTuple):
     tokens_per_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
+class Totals(Struct, frozen=True, gc=False):
     """What a number of attempts, or of clients' requests, add up to.
 
     All are the successful, the failed and the cancelled ones together.

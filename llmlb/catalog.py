@@ -85,6 +85,22 @@ class Catalog:
             MappingProxyType(plain),
         )
 
+    def with_observed(self, endpoint: Endpoint) -> Self | None:
+        """This catalog with what a probe has found; None if *endpoint* goes by other names now.
+
+        That is rare, and then all has to be worked out anew.
+        """
+        now, before = endpoint.as_overruled(), self.endpoints.get(endpoint.id)
+        if before is None or tuple(_own_names(now)) != tuple(_own_names(before)):
+            return None
+        named = _with_observed(self._named, now)
+        return type(self)(
+            MappingProxyType({**self.endpoints, now.id: now}),
+            MappingProxyType({name: reach.endpoints for name, reach in named.items()}),
+            MappingProxyType(named),
+            MappingProxyType(_with_observed(self._by_canonical, now)),
+        )
+
     def reach(self, name: str) -> Reach:
         """Whom *name* reaches; an unlisted name by what is known to mean the same."""
         found = self._named.get(name) or self._named.get(twin(name))
@@ -93,7 +109,7 @@ class Catalog:
     def still_has(self, endpoint: Endpoint) -> bool:
         """Whether *endpoint* is there, and still the server of which something was observed."""
         known = self.endpoints.get(endpoint.id)
-        return known is not None and known.is_same_server_as(endpoint)
+        return known is not None and (known is endpoint or known.is_same_server_as(endpoint))
 
     def offering(self, name: str) -> tuple[Endpoint, ...]:
         """The endpoints that have the model *name*, whatever their status."""
@@ -107,6 +123,15 @@ class Catalog:
         reach it: a name that an endpoint did not list is never sent to it.
         """
         return self.reach(name).own_ids[endpoint.id]
+
+
+def _with_observed(reaches: Mapping[str, Reach], now: Endpoint) -> dict[str, Reach]:
+    found = dict(reaches)
+    for name, reach in reaches.items():
+        if now.id in reach.own_ids:
+            endpoints = tuple(now if e.id == now.id else e for e in reach.endpoints)
+            found[name] = Reach(endpoints, reach.own_ids)
+    return found
 
 
 def _own_names(endpoint: Endpoint) -> Iterator[tuple[str, str]]:

@@ -24,13 +24,14 @@ class MinuteCount(NamedTuple):
 
     def plus(self, outcome: Outcome) -> MinuteCount:
         """These counts with one more request."""
+        success, error, cancelled = self
         match outcome:
             case Outcome.SUCCEEDED:
-                return self._replace(success=self.success + 1)
+                return MinuteCount(success + 1, error, cancelled)
             case Outcome.CANCELLED:
-                return self._replace(cancelled=self.cancelled + 1)
+                return MinuteCount(success, error, cancelled + 1)
             case Outcome.FAILED | Outcome.REFUSED:
-                return self._replace(error=self.error + 1)
+                return MinuteCount(success, error + 1, cancelled)
 
 
 NOTHING_ENDED = MinuteCount()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from llmlb.accounting import NOTHING_TOLD, Outcome, Usage, tokens_per_s
 from llmlb.types import Api, EndpointId
@@ -43,8 +44,7 @@ class Exclusion(StrEnum):
     """As many run there as may."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True, gc=False):
     """One endpoint of the model that was asked for, as admission saw it."""
 
     endpoint_id: EndpointId
@@ -58,8 +58,7 @@ class Candidate:
     """None: it could have been given the request."""
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(Struct, frozen=True, gc=False):
     """What admission saw at one moment: who could serve, the best first, then who could not."""
 
     candidates: tuple[Candidate, ...] = ()
@@ -70,8 +69,7 @@ class View:
 NOTHING_SEEN = View()
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True, gc=False):
     """One answer of admission to one request."""
 
     model: str
@@ -90,8 +88,7 @@ class Decision:
     """As it was when the request had to go into the line."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(Struct, frozen=True, gc=False):
     """One endpoint's part in it."""
 
     endpoint_id: EndpointId
@@ -111,16 +108,14 @@ class Attempt:
     usage: Usage = NOTHING_TOLD
 
 
-@dataclass(frozen=True, slots=True)
-class Bodies:
+class Bodies(Struct, frozen=True, gc=False):
     """What was sent and answered, as far as it may be kept: media taken out, and cut short."""
 
     request: str | None
     response: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class RequestRecord:
+class RequestRecord(Struct, frozen=True, gc=False):
     """One client request of an inference route, from its arrival to its end."""
 
     id: str

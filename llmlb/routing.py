@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from llmlb.changes import Changes
 from llmlb.types import Api, Endpoint, EndpointId, Mode, Status, ema
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ __all__ = [
     "AcceptWithDelay",
     "AdmissionDecision",
     "Measured",
+    "Rank",
     "Reject",
     "Standings",
     "admission_control",
@@ -26,6 +28,7 @@ __all__ = [
     "ema",
     "hopeful",
     "order",
+    "rank",
     "retry_after_s",
 ]
 
@@ -43,12 +46,18 @@ class Measured(NamedTuple):
     at_s: float
 
 
+Rank = tuple[int, float, int]
+"""The class of an endpoint, its latency or how busy it is, and its last turn: the lowest first."""
+
+
 @dataclass(frozen=True, slots=True)
 class Standings:
     """Frozen view of all latencies: per endpoint, and per (endpoint, model, API)."""
 
     by_endpoint: Mapping[EndpointId, Measured] = field(default_factory=dict)
     by_model: Mapping[tuple[EndpointId, str, Api], Measured] = field(default_factory=dict)
+    changes: Changes[EndpointId] = field(default_factory=Changes)
+    """Whose latencies are not as they were."""
 
     def latency_ms(self, endpoint_id: EndpointId) -> float | None:
         """The endpoint's EMA; None: not measured, inf: offline."""
@@ -95,17 +104,21 @@ def order(
     ago (smallest *last_turn*) comes first.
     """
 
-    def rank(endpoint: Endpoint) -> tuple[int, float, int]:
+    def ranked(endpoint: Endpoint) -> Rank:
         standing = standings.standing(endpoint.id, own_id(endpoint), api)
         busy = in_flight.get(endpoint.id, 0)
-        turn = last_turn.get(endpoint.id, -1)
-        if standing is None:
-            return (2, busy, turn) if busy else (0, 0.0, turn)
-        if not busy and now_s - standing.at_s >= STALE_AFTER_S:
-            return (0, 0.0, turn)
-        return (1, standing.latency_ms, turn)
+        return rank(standing, busy, last_turn.get(endpoint.id, -1), now_s)
 
-    return sorted(candidates, key=rank)
+    return sorted(candidates, key=ranked)
+
+
+def rank(standing: Measured | None, busy: int, turn: int, now_s: float) -> Rank:
+    """What `order` sorts by: of an endpoint with *busy* requests, chosen last at *turn*."""
+    if standing is None:
+        return (2, busy, turn) if busy else (0, 0.0, turn)
+    if not busy and now_s - standing.at_s >= STALE_AFTER_S:
+        return (0, 0.0, turn)
+    return (1, standing.latency_ms, turn)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
 from typing import assert_never
 
 import structlog
@@ -41,6 +42,9 @@ from llmlb.types import DeviceReport, Endpoint, EndpointId, Survey
 from llmlb.world import World
 
 log = structlog.get_logger()
+
+KEY_USES_APART = timedelta(seconds=1)
+"""Finer than that nobody wants to know when a key was used last."""
 
 
 class Wiring:
@@ -203,9 +207,12 @@ class Wiring:
             self.responses.gone(response_id)
 
     def key_used(self, key_id: KeyId) -> None:
-        """Somebody came in with this key just now."""
+        """Somebody came in with this key just now. Within a second, that is told once."""
+        now, told = self.world.now(), self.journal.key_uses.get(key_id)
+        if told is not None and told <= now < told + KEY_USES_APART:
+            return
         with suppress(ActorGone):
-            self.journal.key_used(key_id, self.world.now())
+            self.journal.key_used(key_id, now)
 
     def refused_us(self, endpoint: Endpoint, reason: str) -> None:
         """The endpoint does not accept our key."""

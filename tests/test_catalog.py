@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from llmlb.catalog import Catalog
 from llmlb.model_names import canonical, twin
-from llmlb.types import Capability, Endpoint, EndpointId, Model
+from llmlb.types import Capability, Endpoint, EndpointId, Model, Status
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SEES = frozenset({Capability.IMAGE_UNDERSTANDING})
@@ -230,3 +230,22 @@ def test_own_ids_are_listed_and_every_listed_id_is_its_own(
                 or names & aliases.keys()
                 or any(canonical(n) == canonical(asked) for n, _ in one.model_aliases)
             )
+
+
+@given(ENDPOINTS, ALIASES, st.integers(0, 3), st.lists(NAMES, max_size=4))
+def test_what_one_endpoint_was_observed_to_be_makes_the_same_catalog_as_all_of_them(
+    described: list[tuple[list[str], dict[str, str]]],
+    aliases: Mapping[str, tuple[str, ...]],
+    which: int,
+    lists_now: list[str],
+) -> None:
+    endpoints = [endpoint(f"e{n}", *ids, **own) for n, (ids, own) in enumerate(described)]
+    known = catalog(*endpoints, **aliases)
+    for one in endpoints[which : which + 1]:
+        seen = replace(one, status=Status.ONLINE, last_seen_at=NOW)
+        table = {e.id: e for e in endpoints} | {one.id: seen}
+        assert known.with_observed(seen) == Catalog.of(table, aliases=aliases)
+        other = endpoint(one.name, *lists_now, **dict(one.model_aliases))
+        observed = known.with_observed(other)
+        assert observed is None or observed == Catalog.of(table | {one.id: other}, aliases=aliases)
+    assert known.with_observed(endpoint("unheard-of", "m")) is None

@@ -10,6 +10,7 @@ from typing import assert_never
 
 import structlog
 import trio
+from msgspec import Struct
 
 from llmlb.accounting import NOTHING_COUNTED, FinishedRequest, Totals
 from llmlb.accounts import KeyId
@@ -33,20 +34,17 @@ WRITE_BEHIND_S = 0.5
 CLOSING_WRITE_LIMIT_S = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     request: FinishedRequest
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(Struct, frozen=True):
     """A client's request is over."""
 
     record: RequestRecord
 
 
-@dataclass(frozen=True, slots=True)
-class LatencyIs:
+class LatencyIs(Struct, frozen=True):
     """A new EMA in ms; without model and API it is the endpoint's own."""
 
     endpoint_id: EndpointId
@@ -63,8 +61,7 @@ class ResponseIs:
     whereabouts: Whereabouts | None
 
 
-@dataclass(frozen=True, slots=True)
-class KeyUsed:
+class KeyUsed(Struct, frozen=True):
     key_id: KeyId
     at: datetime
 

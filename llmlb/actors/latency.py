@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple, assert_never
 
 import trio
+from msgspec import Struct
 
 from llmlb.accounting import Speed
 from llmlb.actors.mailbox import Mailbox, MailboxStatistics
@@ -43,8 +44,7 @@ class KnownLatency(NamedTuple):
     latency_ms: float
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
+class Observed(Struct, frozen=True):
     """One response succeeded."""
 
     endpoint_id: EndpointId
@@ -89,6 +89,7 @@ class LatencyTracker:
         self.standings = Standings(
             MappingProxyType(self._by_endpoint), MappingProxyType(self._by_model)
         )
+        self._changes = self.standings.changes
 
     def observed(self, sample: Observed) -> None:
         self._mailbox.tell(sample)
@@ -117,6 +118,7 @@ class LatencyTracker:
                 self._by_endpoint[known.endpoint_id] = measured
             elif math.isfinite(known.latency_ms):
                 self._by_model[known.endpoint_id, known.model, known.api] = measured
+        self._changes.note_all()
         await self._mailbox.serve(self._handle, task_status=task_status)
 
     def _handle(self, message: Message) -> None:
@@ -124,10 +126,12 @@ class LatencyTracker:
             case Observed():
                 self._fold(message)
             case WentOffline(endpoint_id):
+                self._changes.note(endpoint_id)
                 self._by_endpoint[endpoint_id] = Measured(math.inf, self._clock())
                 self._drop_models(endpoint_id)
                 self._on_measured(endpoint_id, None, None, math.inf)
             case Forget(endpoint_id):
+                self._changes.note(endpoint_id)
                 self._history.pop(endpoint_id, None)
                 if self._by_endpoint.pop(endpoint_id, None) is not None:
                     self._on_measured(endpoint_id, None, None, math.inf)
@@ -144,6 +148,7 @@ class LatencyTracker:
         exact_ms = ema(exact and exact.latency_ms, response_ms)
         self._by_endpoint[endpoint_id] = Measured(own_ms, now_s)
         self._by_model[key] = Measured(exact_ms, now_s)
+        self._changes.note(endpoint_id)
         samples = self._history.setdefault(endpoint_id, deque(maxlen=HISTORY_LENGTH))
         samples.append(Sample(sample.at, sample.speed))
         self._on_measured(endpoint_id, None, None, own_ms)

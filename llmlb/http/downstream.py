@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import trio
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from llmlb.http.intake.form import Form
@@ -31,8 +32,7 @@ class Whence:
     """Whether it is TLS."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """The head of one client request, and a way to its body, which is read once at most."""
 
     method: str
@@ -51,8 +51,7 @@ class Asked:
         return Inbound(self.method, self.path, self.headers, await self.read(), self.request_id)
 
 
-@dataclass(frozen=True, slots=True)
-class Inbound:
+class Inbound(Struct, frozen=True):
     """One client request, read to its end."""
 
     method: str
@@ -63,8 +62,7 @@ class Inbound:
     request_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct, frozen=True):
     """Status and headers of an answer; lower-case names."""
 
     status: int

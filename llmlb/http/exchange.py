@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 import trio
-from structlog.contextvars import bound_contextvars
+from structlog.contextvars import bind_contextvars, bound_contextvars, reset_contextvars
 
 from llmlb.actors.mailbox import ActorGone
 from llmlb.errors import (
@@ -29,6 +29,7 @@ from llmlb.http.downstream import Asked, Downstream, Inbound, PeerGone, size_of
 from llmlb.http.dressed import Dressed
 from llmlb.http.farewell import bid_farewell
 from llmlb.http.inference import InferenceRequest
+from llmlb.http.intake.form import Form
 from llmlb.http.keepalive import KeptAlive
 from llmlb.http.keeping import LOOKED_AT_BYTES
 from llmlb.http.openai.request import JsonRequest
@@ -42,6 +43,7 @@ from llmlb.http.trying import Trying
 from llmlb.http.turned_away import shutting_down
 from llmlb.http.upstream.client import UpstreamClient
 from llmlb.http.vision.gate import ImageGate
+from llmlb.http.vision.part import ImagePart
 from llmlb.http.ways import Way, ways_for
 from llmlb.types import Api, Capability, EndpointId
 
@@ -72,12 +74,12 @@ class Exchange:
     """Ends what outlasts the drain: with an error event where content has been sent."""
     tracing: Tracing = UNTRACED
     _trying: Trying = field(init=False)
-    _limits: Limits = field(init=False)
+    limits: Limits = field(init=False)
 
     def __post_init__(self) -> None:
         attempts = Attempts(self.house, self.client, self.cut_off)
         self._trying = Trying(self.house, attempts, self.cut_off)
-        self._limits = Limits(self.house.world.clock)
+        self.limits = Limits(self.house.world.clock)
 
     async def serve(
         self, api: Api, asked: Asked, downstream: Downstream, *, only: EndpointId | None = None
@@ -97,12 +99,13 @@ class Exchange:
         trail = Trail(trace=self.tracing.begin(asked))
         sent = Counted(downstream, keeps_bytes=keeps_bytes)
         account = Account(self.house, api, asked, sent, trail)
-        with bound_contextvars(request_id=asked.request_id):
-            try:
-                await self._answering(work, asked, sent, trail, dialect=dialect_of(api), need=need)
-                account.finished = True
-            finally:
-                account.close()
+        bound = bind_contextvars(request_id=asked.request_id)
+        try:
+            await self._answering(work, asked, sent, trail, dialect=dialect_of(api), need=need)
+            account.finished = True
+        finally:
+            account.close()
+            reset_contextvars(**bound)
 
     @property
     def _keeps_bodies(self) -> bool:
@@ -147,7 +150,7 @@ class Exchange:
             trail.caller = self.gate.admit(need, Knock.of(asked))
             refuse_loops(asked.headers, self.instance_id)
             refuse_control_characters(asked.headers)
-            with self._limits.enter(trail.caller.key) as trail.ticket:
+            with self.limits.enter(trail.caller.key) as trail.ticket:
                 inbound = await asked.inbound()
                 trail.request_bytes = size_of(inbound.body)
                 if self._keeps_bodies:
@@ -203,14 +206,16 @@ class Exchange:
         self, request: InferenceRequest, inbound: Inbound, downstream: Downstream, trail: Trail
     ) -> None:
         """See to the images of *request*, if it may hold any, and then to its answer."""
-        api = request.api
-        if api not in _WITH_IMAGES or not isinstance(inbound.body, bytes):
+        api, sent = request.api, inbound.body
+        images: Sequence[ImagePart] = ()
+        if isinstance(sent, bytes) and api in _WITH_IMAGES:
+            images = await self.images.look(sent)
+        if isinstance(sent, Form) or not images:
             await self._trying.take(self._ways(request, trail), request, inbound, downstream, trail)
             return
-        images = await self.images.look(inbound.body)
-        ways = self._ways(request, trail, _EYES if images else frozenset())
-        async with self.images.settled(inbound.body, images) as body:
-            if body is not inbound.body:
+        ways = self._ways(request, trail, _EYES)
+        async with self.images.settled(sent, images) as body:
+            if body is not sent:
                 request = read_request(api, inbound.path, body)
             await self._trying.take(ways, request, inbound, downstream, trail)
 

@@ -23,7 +23,8 @@ class KeptAlive:
         """*own_headers* go with a head that is sent before any endpoint has answered."""
         self._inner = inner
         self._head = Head(200, (("content-type", "text/event-stream"), *own_headers))
-        self._one_at_a_time = trio.Lock()
+        self._one_at_a_time: trio.Lock | None = None
+        """Only where comments are sent: to take one is a turn of the scheduler."""
         self._head_sent = self._begun = False
 
     @property
@@ -43,12 +44,13 @@ class KeptAlive:
         Raises what *work* raises, and PeerGone if a comment shows that the client has left.
         """
         failure: Exception | None = None
+        one_at_a_time = self._one_at_a_time = trio.Lock()
         async with trio.open_nursery() as nursery:
 
             async def keep_alive() -> None:
                 nonlocal failure
                 try:
-                    await self._comment(every_s)
+                    await self._comment(every_s, one_at_a_time)
                 except PeerGone as gone:
                     failure = gone
                     nursery.cancel_scope.cancel()
@@ -62,10 +64,10 @@ class KeptAlive:
         if failure is not None:
             raise failure
 
-    async def _comment(self, every_s: float) -> None:
+    async def _comment(self, every_s: float, one_at_a_time: trio.Lock) -> None:
         while True:
             await trio.sleep(every_s)
-            async with self._one_at_a_time:
+            async with one_at_a_time:
                 if self._begun:
                     return
                 if not self._head_sent:
@@ -75,6 +77,10 @@ class KeptAlive:
 
     async def begin(self, head: Head) -> None:
         """Begin to answer; what *head* would have said goes into a comment if it comes too late."""
+        if self._one_at_a_time is None:
+            self._begun = True
+            await self._inner.begin(head)
+            return
         async with self._one_at_a_time:
             self._begun = True
             if self._head_sent:

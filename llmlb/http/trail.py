@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from urllib.parse import quote
 
 import trio
@@ -258,6 +259,7 @@ def _likeness(fault: UpstreamFault) -> str | None:
             return None
 
 
+@lru_cache(maxsize=1024)  # names of endpoints and models, which are few
 def _header_text(text: str) -> str:
     """*text* as a header value: printable ASCII as it is, the rest percent-encoded."""
     return quote(text, safe=" !\"#$&'()*+,/:;<=>?@[\\]^`{|}~")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from llmlb.actors.admission import (
     NoneCapable,
     RateLimited,
     Ready,
+    Timeout,
     WaitResult,
 )
 from llmlb.errors import LbError, ModelNotFound, ResponseStateUnavailable
@@ -121,16 +123,21 @@ class Trying:
         """What admission answers; Closed as well if the balancer stops meanwhile."""
         settings = self.house.settings
         limit_s = min(max(0.0, settings.queue_timeout_s - trail.waited_s), trail.left_s)
-        with self.cut_off.scope() as waiting:
-            result = await self.house.admission.wait_for_ready_with_timeout(
+        # without patience the answer comes at once
+        until_s = trio.current_time() + limit_s if limit_s > 0 else math.inf
+        # One scope for both ends of the wait: a second one would cost as much as the whole ask.
+        with self.cut_off.scope(deadline=until_s) as waiting:
+            result = await self.house.admission.wait_for_ready(
                 trail.model,
                 request.api,
                 settings.queue_max,
-                limit_s,
                 excluding=trail.excluded,
                 tried=trail.tried,
                 only=trail.only,
                 decide=admission_control,
                 arrival=trail.arrival,
+                patient=limit_s > 0,
             )
-        return Closed() if waiting.cancelled_caught else result
+        if not waiting.cancelled_caught:
+            return result
+        return Closed() if self.cut_off.over else Timeout()

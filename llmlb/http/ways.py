@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from llmlb.catalog import Catalog
 from llmlb.errors import (
@@ -30,8 +31,7 @@ _CANNOT_SERVE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(Struct, frozen=True):
     """One model to ask for, by the name in the catalog."""
 
     model: str
@@ -79,7 +79,9 @@ def _way(
     only: EndpointId | None,
 ) -> Way:
     reach = catalog.reach(name)
-    offering = [e for e in reach.endpoints if only is None or e.id == only]
+    offering = reach.endpoints
+    if only is not None:
+        offering = tuple(e for e in offering if e.id == only)
     excluded = request.beyond(offering)
     for need in sorted(needs):
         excluded |= endpoints_without(need, name, offering, reach.own_ids)

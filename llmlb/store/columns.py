@@ -23,7 +23,7 @@ def storable(value: Value) -> Value:
     """*value* as a column can hold it: foreign servers send numbers and texts that none can."""
     if isinstance(value, str):
         return _encodable(value)
-    if isinstance(value, int):
+    if isinstance(value, int) and not -_LARGEST_INTEGER <= value <= _LARGEST_INTEGER:
         return max(-_LARGEST_INTEGER, min(_LARGEST_INTEGER, value))
     return value
 
@@ -187,4 +187,6 @@ def device_json(device: DeviceInfo | None) -> str | None:
 
 def _encodable(text: str) -> str:
     """JSON can spell half a surrogate pair; UTF-8 cannot."""
+    if text.isascii():  # nearly all: there is nothing to look for
+        return text
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

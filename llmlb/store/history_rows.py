@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from pypika import CustomFunction, Query, Table
+import msgspec
+from pypika import CustomFunction, PostgreSQLQuery, Query, Table
 
 from llmlb.accounting import NOTHING_TOLD
 from llmlb.addresses import group_of
@@ -14,7 +15,7 @@ from llmlb.explaining import way
 from llmlb.records import RequestRecord
 from llmlb.store.columns import Value, instant_text
 from llmlb.store.database import Transaction
-from llmlb.store.sql import VALUE, insert, sql
+from llmlb.store.sql import VALUE, sql
 from llmlb.types import Api
 
 HISTORY = Table("request_history")
@@ -78,11 +79,19 @@ COLUMNS = (
 )
 """Of a request, without its number."""
 
+_COMPACT = msgspec.json.Encoder()
+
 ROW_BYTES = 1100
 """What a row takes on disk with its places in the indexes, beside its texts: measured."""
 
-_FIND = sql(Query.from_(HISTORY).select(HISTORY.id).where(HISTORY.id == VALUE))
-_INSERT = sql(insert(HISTORY, COLUMNS))
+# SQLite took over PostgreSQL's clause
+_INSERT = sql(
+    PostgreSQLQuery.into(HISTORY)
+    .columns(*COLUMNS)
+    .insert(*(VALUE for _ in COLUMNS))
+    .on_conflict("id")  # type: ignore[operator]  # PyPika declares another builder
+    .do_nothing()
+)
 _DETAIL_COLUMNS = ("decision", "request_body", "response_body")
 _ROW_JUST_WRITTEN = CustomFunction("LAST_INSERT_ROWID")()
 _INSERT_DETAILS = sql(
@@ -102,21 +111,22 @@ def add_row(statements: Transaction, row: Mapping[str, Value]) -> bool:
 
     What *row* does not name is empty; what its texts take is added to its bytes.
     """
-    if statements.rows(_FIND, row["id"]):
-        return False
     details = [row.get(column) for column in _DETAIL_COLUMNS]
     texts = (*details, row.get("error_message"))
     kept_bytes = ROW_BYTES + sum(_size_of(text) for text in texts)
     has_bodies = any(row.get(column) is not None for column in _DETAIL_COLUMNS[1:])
     whole = {**row, "kept_bytes": kept_bytes, "has_bodies": has_bodies}
-    statements.run(_INSERT, *(whole.get(column) for column in COLUMNS))
+    if not statements.run(_INSERT, *map(whole.get, COLUMNS)):
+        return False
     if any(text is not None for text in details):
         statements.run(_INSERT_DETAILS, *details)
     return True
 
 
 def _size_of(text: Value) -> int:
-    return len(text.encode("utf-8", "replace")) if isinstance(text, str) else 0
+    if not isinstance(text, str):
+        return 0
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
 def row_of(record: RequestRecord) -> dict[str, Value]:
@@ -168,4 +178,8 @@ def _rounded(number: float | None) -> float | None:
 
 def decision_json(record: RequestRecord) -> str:
     """Why it went where it went, as `explaining.way` tells it, in compact JSON."""
-    return json.dumps(way(record), ensure_ascii=False, separators=(",", ":"))
+    told = way(record)
+    try:
+        return _COMPACT.encode(told).decode()
+    except UnicodeEncodeError:  # half a surrogate pair, which only json can spell
+        return json.dumps(told, ensure_ascii=False, separators=(",", ":"))

@@ -302,6 +302,7 @@ class Latencies:
 
     def measured(self, one: Endpoint, latency_ms: float, at_s: float = 0.0) -> None:
         self.by_endpoint[one.id] = Measured(latency_ms, at_s)
+        self.standings.changes.note(one.id)
 
 
 @pytest.fixture

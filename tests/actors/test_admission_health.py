@@ -558,6 +558,7 @@ def test_a_bad_endpoint_gets_three_requests_and_then_canaries_whatever_comes(
         desk.knows(bad, good)
         if not measured:
             desk.latencies.by_endpoint.clear()
+            desk.latencies.standings.changes.note_all()
 
         async def client() -> None:
             lease = await desk.lease(100)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from msgspec.structs import replace
 
 from llmlb.accounting import Outcome, Usage
 from llmlb.records import Attempt, Candidate, Decision, Exclusion, RequestRecord, View

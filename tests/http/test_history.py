@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
 import trio
+from msgspec.structs import replace
 from pydantic import TypeAdapter
 
 from llmlb.accounting import Outcome

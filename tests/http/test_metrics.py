@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,8 +10,9 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from opentelemetry.semconv._incubating.metrics import gen_ai_metrics
-from prometheus_client import CollectorRegistry, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
 from prometheus_client.exposition import choose_encoder, generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
@@ -20,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 from llmlb.accounting import Outcome, Usage
 from llmlb.catalog import Catalog
 from llmlb.http.metrics import models, page
+from llmlb.http.metrics.accumulators import Histograms, Sums
 from llmlb.http.metrics.lag import LoopLag
 from llmlb.http.metrics.models import MOST_MODELS, OTHER, UNKNOWN, ModelLabels
 from llmlb.http.metrics.page import Metrics
@@ -357,3 +358,29 @@ async def test_several_applications_of_one_process_count_apart(served: Served) -
 
     assert "llmlb_requests_total{" in (await served("GET", "/metrics")).body.decode()
     assert b"llmlb_requests_total{" not in generate_latest(Metrics().registry)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(0, 700) | st.sampled_from((0.01, 0.05, 0.1, 300.0)), st.sampled_from("abc")
+        )
+    )
+)
+def test_what_is_accumulated_looks_as_the_library_would_have_counted_it(
+    measured: list[tuple[float, str]],
+) -> None:
+    registry, bounds = CollectorRegistry(), (0.01, 0.05, 0.1, 300.0)
+    theirs = Histogram("spread", "How long.", ["who"], buckets=bounds, registry=registry)
+    counter = Counter("sums", "How much.", ["who"], registry=registry)
+    ours, sums = Histograms("spread", "How long.", bounds, "who"), Sums("sums", "How much.", "who")
+    for value, who in measured:
+        theirs.labels(who).observe(value)
+        counter.labels(who).inc(value)
+        ours.add(value, who)
+        sums.add(value, who)
+
+    def samples(families: Iterable[Metric]) -> list[list[tuple[object, ...]]]:
+        return [[tuple(s)[:3] for s in f.samples if "_created" not in s.name] for f in families]
+
+    assert samples((ours.family(), sums.family())) == samples(registry.collect())

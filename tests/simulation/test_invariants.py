@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from msgspec import structs
 from trio.testing import memory_stream_pair
 
 from llmlb.accounting import FinishedRequest, Lease, Outcome, Totals
@@ -267,13 +268,13 @@ TOTALS = Totals(4, 3, 1, 0, total_tokens=30)
 @pytest.mark.parametrize(
     "wrong",
     [
-        replace(TOTALS, total_requests=5),
-        replace(TOTALS, failed_requests=2),
-        replace(TOTALS, total_requests=5, failed_requests=2),
-        replace(TOTALS, successful_requests=1, cancelled_requests=2),
-        replace(TOTALS, successful_requests=4, failed_requests=0),
-        replace(TOTALS, total_tokens=19),
-        replace(TOTALS, total_tokens=36),
+        structs.replace(TOTALS, total_requests=5),
+        structs.replace(TOTALS, failed_requests=2),
+        structs.replace(TOTALS, total_requests=5, failed_requests=2),
+        structs.replace(TOTALS, successful_requests=1, cancelled_requests=2),
+        structs.replace(TOTALS, successful_requests=4, failed_requests=0),
+        structs.replace(TOTALS, total_tokens=19),
+        structs.replace(TOTALS, total_tokens=36),
     ],
 )
 def test_statistics_that_do_not_add_up_are_found(wrong: Totals) -> None:

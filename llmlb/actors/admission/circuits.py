@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -109,6 +109,14 @@ class Circuits:
         self._newest = 0
 
     # -- what is known
+
+    def __len__(self) -> int:
+        """How many have failed since they were last well: all others are admitted."""
+        return len(self._circuits)
+
+    def __iter__(self) -> Iterator[EndpointId]:
+        """Their ids."""
+        return iter(self._circuits)
 
     def admits(self, endpoint_id: EndpointId, now_s: float) -> bool:
         """Whether a request may go there: it is closed, or wants its canary."""

@@ -15,7 +15,7 @@ from llmlb.accounting import Lease, Outcome
 from llmlb.actors.admission.candidates import Candidates
 from llmlb.actors.admission.circuits import CircuitChange
 from llmlb.actors.admission.face import AdmissionFace
-from llmlb.actors.admission.health import Choice, Health
+from llmlb.actors.admission.health import Health
 from llmlb.actors.admission.line import Line
 from llmlb.actors.admission.messages import (
     Begun,
@@ -131,7 +131,7 @@ class AdmissionController(AdmissionFace):
 
     def _take_in(self, catalog: Catalog) -> None:
         self._health.take_in(self._catalog.endpoints, catalog.endpoints, self._clock())
-        self._candidates.catalog = catalog
+        self._candidates.take_in(catalog)
         self._slots.retain(catalog.endpoints)
         self._throughput.retain(lambda model: bool(catalog.offering(model)), self._clock())
         for model in self._line.models():
@@ -160,7 +160,7 @@ class AdmissionController(AdmissionFace):
         if request.wanted and request.arrival is None:
             self._judge_place(request)
         if request.wanted:
-            request.on_arrival = self._view(request)
+            request.on_arrival = self._candidates.view_now(request, now_s)
 
     def _judge_place(self, request: WaitForReady) -> None:
         """Whether *request* may keep its place, now that no slot was free."""
@@ -202,35 +202,38 @@ class AdmissionController(AdmissionFace):
         for waiter in self._line.queue(model):
             if not waiter.wanted or (blocked and waiter.only is None):
                 continue
-            choice = self._candidates.choice(waiter, now_s)
-            refusal = self._candidates.refusal(waiter, choice, closed=self._closed)
-            if refusal is not None:
-                waiter.reply.answer(refusal)
-            elif blocked:
+            best_first, failing_open = self._candidates.at_once(waiter, now_s), False
+            if self._closed or not best_first:
+                choice = self._candidates.choice(waiter, now_s)
+                refusal = self._candidates.refusal(waiter, choice, closed=self._closed)
+                if refusal is not None:
+                    waiter.reply.answer(refusal)
+                    continue
+                failing_open = choice.failing_open
+                best_first = best_first or self._candidates.after_all(waiter, choice, now_s)
+            if blocked:
                 continue
-            elif waiter.not_before_s > now_s:
+            if waiter.not_before_s > now_s:
                 blocked = waiter.only is None  # and all behind it: first come, first served
             elif waiter.arrival is not None and not self._retries.allows(len(self._out)):
                 self._withheld = True  # it waits, and nobody behind it does
-            elif not self._grant(waiter, choice, now_s):
+            elif best_first:
+                view = self._candidates.view(waiter, best_first, now_s, failing_open=failing_open)
+                self._grant(waiter, best_first[0], view, now_s)
+            else:
                 blocked = not waiter.choosy  # no room for it, so none for those behind it
         self._line.prune(model)
 
     def _serve_those_for(self, endpoint_id: EndpointId) -> None:
         """Grant what *endpoint_id* has room for, whatever the model: who waits longest first."""
         for model in self._line.models():
-            if any(e.id == endpoint_id for e in self._catalog.offering(model)):
+            if endpoint_id in self._catalog.reach(model).own_ids:
                 self._serve(model, self._clock())
 
-    def _grant(self, waiter: WaitForReady, choice: Choice, now_s: float) -> bool:
-        """Give *waiter* a lease on the best endpoint that has room, if there is one."""
-        best_first = self._candidates.best_first(waiter, choice, now_s)
-        if not best_first:
-            return False
-        best = best_first[0]
+    def _grant(self, waiter: WaitForReady, best: Endpoint, view: View, now_s: float) -> None:
+        """Give *waiter* a lease on *best*, which has room."""
         own_id = self._catalog.own_id(best, waiter.model)
         lease = Lease(next(self._serials), best, own_id, waiter.place, self)
-        view = self._candidates.view(waiter, choice, best_first, now_s)
         ready = Ready(lease, now_s - waiter.joined_at_s, view, waiter.on_arrival)
         if waiter.reply.answer(ready):
             self._slots.take(lease.serial, best.id)
@@ -238,7 +241,6 @@ class AdmissionController(AdmissionFace):
             self._out[lease.serial] = waiter.model, best
             if waiter.arrival is not None:
                 self._retries.take(lease.serial)
-        return True
 
     def view(
         self,
@@ -250,13 +252,8 @@ class AdmissionController(AdmissionFace):
         only: EndpointId | None = None,
     ) -> View:
         """What a request would have to choose from now."""
-        return self._view(WaitForReady(model, api, 0, excluding, only=only, tried=tried))
-
-    def _view(self, request: WaitForReady) -> View:
-        now_s = self._clock()
-        choice = self._candidates.choice(request, now_s)
-        best_first = self._candidates.best_first(request, choice, now_s)
-        return self._candidates.view(request, choice, best_first, now_s)
+        request = WaitForReady(model, api, 0, excluding, only=only, tried=tried)
+        return self._candidates.view_now(request, self._clock())
 
     # -- leases coming back
 

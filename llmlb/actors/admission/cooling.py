@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator
 
 from llmlb.types import EndpointId
 
@@ -15,6 +15,14 @@ class Cooling:
 
     def __init__(self) -> None:
         self._until_s: dict[EndpointId, float] = {}
+
+    def __len__(self) -> int:
+        """How many may still cool: none of the others does."""
+        return len(self._until_s)
+
+    def __iter__(self) -> Iterator[EndpointId]:
+        """Their ids."""
+        return iter(self._until_s)
 
     def cool(self, endpoint_id: EndpointId, for_s: float, now_s: float) -> float:
         """Leave it alone *for_s* from now. Returns for how long that will be, in seconds.

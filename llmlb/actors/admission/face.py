@@ -42,6 +42,7 @@ class AdmissionFace:
         only: EndpointId | None = None,
         decide: Decide | None = None,
         arrival: int | None = None,
+        patient: bool = True,
     ) -> WaitResult:
         """Wait in line until an endpoint of *model* has room. Cancel to give up the place.
 
@@ -49,10 +50,11 @@ class AdmissionFace:
         grades the line where it has at least five places. *excluding* names endpoints that cannot
         do what is asked. One that asks again has *tried* those that failed it, keeps its
         *arrival*, and is refused for neither a full line nor a closing one; while too many are
-        being tried again, it waits. With *only*, no other endpoint is considered. Raises ActorGone.
+        being tried again, it waits. With *only*, no other endpoint is considered. One that is not
+        *patient* never waits: without a free slot the answer is Timeout. Raises ActorGone.
         """
         return await self._mailbox.ask(
-            WaitForReady(model, api, limit, excluding, decide, arrival, only, tried)
+            WaitForReady(model, api, limit, excluding, decide, arrival, only, tried, patient)
         )
 
     async def wait_for_ready_with_timeout(
@@ -73,10 +75,16 @@ class AdmissionFace:
         With 0 seconds a free slot is still granted, but nobody waits.
         """
         if timeout_s <= 0:
-            now = WaitForReady(
-                model, api, limit, excluding, None, arrival, only, tried, patient=False
+            return await self.wait_for_ready(
+                model,
+                api,
+                limit,
+                excluding=excluding,
+                tried=tried,
+                only=only,
+                arrival=arrival,
+                patient=False,
             )
-            return await self._mailbox.ask(now)
         with trio.move_on_after(timeout_s):
             return await self.wait_for_ready(
                 model,

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import islice
 
-from llmlb.actors.admission.health import Choice
 from llmlb.records import Candidate, Exclusion, View
 from llmlb.routing import Measured
 from llmlb.types import Endpoint, EndpointId, Mode, Status
 
-MOST_CANDIDATES = 32
+MOST_CANDIDATES = 20
 """So many are named; a fleet may have hundreds of endpoints for a model."""
 
 
@@ -19,7 +18,7 @@ def view_of(
     offering: Sequence[Endpoint],
     best_first: Iterable[Endpoint],
     *,
-    choice: Choice,
+    on_offer: Callable[[Endpoint], bool],
     excluding: AbstractSet[EndpointId],
     tried: AbstractSet[EndpointId],
     latency_of: Callable[[Endpoint], Measured | None],
@@ -28,12 +27,11 @@ def view_of(
 ) -> View:
     """What a request had to choose from: *best_first*, then the rest of those *offering*.
 
-    *choice* is what was left of them before it was looked who has room.
+    *on_offer* is asked of those against which nothing is said but that they may have no room.
     """
     chosen = tuple(best_first)
     crowded = len(chosen) >= MOST_CANDIDATES  # nobody else is named, of perhaps thousands
     could = frozenset[EndpointId]() if crowded else {e.id for e in chosen}
-    had_better = frozenset[EndpointId]() if crowded else {e.id for e in choice.endpoints}
 
     def why_not(endpoint: Endpoint) -> Exclusion:
         reasons = {
@@ -45,7 +43,7 @@ def view_of(
             Exclusion.ERROR: endpoint.status is Status.ERROR,
             Exclusion.PENDING: endpoint.initialising,
             Exclusion.COOLING: cools(endpoint),
-            Exclusion.FULL: endpoint.id in had_better,
+            Exclusion.FULL: on_offer(endpoint),
         }
         # what is none of these is held back while another one is better off
         return next((reason for reason, holds in reasons.items() if holds), Exclusion.CIRCUIT_OPEN)

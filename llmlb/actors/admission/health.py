@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+
+from msgspec import Struct
 
 from llmlb.accounting import Outcome, Verdict
 from llmlb.actors.admission.circuits import CircuitChange, Circuits, CircuitState
@@ -27,8 +29,7 @@ class EndpointHealth:
     """Seconds for which it has asked to be given nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """What is left of the endpoints of a model, for one request."""
 
     endpoints: tuple[Endpoint, ...]
@@ -46,6 +47,16 @@ class Health:
 
     def __init__(self, rng: random.Random, on_circuit: Callable[[CircuitChange], None]) -> None:
         self.circuits, self.cooling = Circuits(rng, on_circuit), Cooling()
+
+    @property
+    def perfect(self) -> bool:
+        """Nothing is known that speaks against any endpoint."""
+        return not (len(self.circuits) or len(self.cooling))
+
+    @property
+    def _troubled(self) -> set[EndpointId]:
+        """All of whom something is known: few, however large the fleet is."""
+        return {*self.circuits, *self.cooling}
 
     def choice(
         self, able: Iterable[Endpoint], tried: AbstractSet[EndpointId], now_s: float
@@ -102,7 +113,7 @@ class Health:
         One that is another server from now on begins well; so does none that was offline, but its
         open circuit is tried at once: most likely it has been started anew.
         """
-        same = {i for i, e in now.items() if i in before and e.is_same_server_as(before[i])}
+        same = {i for i in self._troubled if _still_the_same(before.get(i), now.get(i))}
         self.circuits.retain(same)
         self.cooling.retain(same, now_s)
         for endpoint_id in same:
@@ -110,7 +121,7 @@ class Health:
             if was is Status.OFFLINE and is_now is Status.ONLINE:
                 self.circuits.came_back(endpoint_id)
 
-    def seen(self, known: Iterable[EndpointId], now_s: float) -> dict[EndpointId, EndpointHealth]:
+    def seen(self, known: Container[EndpointId], now_s: float) -> dict[EndpointId, EndpointHealth]:
         """How those of *known* are that are not simply well."""
         found = {
             endpoint_id: EndpointHealth(
@@ -119,6 +130,11 @@ class Health:
                 max(0.0, self.circuits.opens_until_s(endpoint_id) - now_s),
                 self.cooling.left_s(endpoint_id, now_s),
             )
-            for endpoint_id in known
+            for endpoint_id in self._troubled
+            if endpoint_id in known
         }
         return {i: health for i, health in found.items() if health != EndpointHealth()}
+
+
+def _still_the_same(before: Endpoint | None, now: Endpoint | None) -> bool:
+    return before is not None and now is not None and now.is_same_server_as(before)

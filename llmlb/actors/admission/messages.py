@@ -6,6 +6,8 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from llmlb.accounting import Outcome, Verdict
 from llmlb.actors.admission.results import WaitResult
 from llmlb.actors.mailbox import Ask
@@ -50,15 +52,13 @@ class WaitForReady(Ask[WaitResult]):
         return self.only is not None or bool(self.excluding) or bool(self.tried)
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(Struct, frozen=True):
     serial: int
     outcome: Outcome
     verdict: Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
+class Begun(Struct, frozen=True):
     serial: int
 
 

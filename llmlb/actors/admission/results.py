@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from llmlb.accounting import Lease
 from llmlb.records import NOTHING_SEEN, View
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(Struct, frozen=True):
     """Go: the caller now holds *lease* and must release it."""
 
     lease: Lease

@@ -213,10 +213,12 @@ class EndpointRegistry:
         self._writes.observed(seen.id, self._clock())
         if after.status is Status.OFFLINE and before.status is not Status.OFFLINE:
             self._listener.went_offline(seen.id)
-        self._publish()
+        self._publish(after)
 
-    def _publish(self) -> None:
-        self._catalog = Catalog.of(self._endpoints, aliases=self._aliases)
+    def _publish(self, observed: Endpoint | None = None) -> None:
+        """Make the catalog anew; if one endpoint was *observed* and no more, that is cheap."""
+        known = None if observed is None else self._catalog.with_observed(observed)
+        self._catalog = known or Catalog.of(self._endpoints, aliases=self._aliases)
         self._listener.catalog_changed(self._catalog)
 
     def _watch(self, endpoint: Endpoint, *, at_once: bool) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from llmlb.accounts import VIEWER_PERMISSIONS, ApiKey, Permission, Role, User
 
@@ -11,8 +12,7 @@ if TYPE_CHECKING:
     from llmlb.http.access.sessions import Session
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Struct, frozen=True):
     """Whoever a request comes from, as far as it has been proved."""
 
     address: str | None

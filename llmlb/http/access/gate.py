@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from llmlb.accounts import Accounts, ApiKey, KeyId, Role, User
 from llmlb.accounts.credentials import find_key
@@ -30,8 +32,7 @@ from llmlb.settings import Settings
 from llmlb.world import World
 
 
-@dataclass(frozen=True, slots=True)
-class Knock:
+class Knock(Struct, frozen=True):
     """What is looked at of a request: its head, and where it comes from."""
 
     method: str

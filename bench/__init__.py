@@ -1,0 +1,1 @@
+"""How fast the balancer is, measured."""
