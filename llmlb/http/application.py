@@ -271,7 +271,7 @@ class LlmlbApp(QuartTrio):
                 on_answered=metrics.answered,
             )
             self.logs.redactor.catalog = lambda: house.registry.catalog
-            metrics.follow(house, self.body_budget)
+            metrics.follow(house, self.body_budget, client.statistics)
             images = PooledUpstreamClient(
                 instance_id=self.instance_id,
                 connect_timeout_s=settings.connect_timeout_s,

@@ -72,7 +72,7 @@ class MemoryStream:
         if self._writable:
             self._out.waiting += data
             self._out.moved()
-            while self._writable and len(self._out.waiting) > self._out.window_bytes:
+            while len(self._out.waiting) > self._out.window_bytes and self._writable:
                 await self._out.move()
         if not self._writable:
             raise StreamBroken

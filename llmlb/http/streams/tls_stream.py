@@ -64,12 +64,13 @@ async def tls_over(below: ByteStream, context: ssl.SSLContext, host: str) -> Tls
     )
     try:
         await inside.do_handshake()
-    except BaseException as error:
+    except trio.BrokenResourceError as error:
         below.close()
-        if isinstance(error, trio.BrokenResourceError):
-            if isinstance(error.__cause__, ssl.SSLError):
-                raise error.__cause__ from None
-            raise StreamBroken from error
+        if isinstance(error.__cause__, ssl.SSLError):
+            raise error.__cause__ from None
+        raise StreamBroken from error
+    except BaseException:
+        below.close()
         raise
     return TlsStream(below, inside)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import httptools
 
 MAX_FRAMING_BYTES = 100 * 1024
@@ -48,6 +50,8 @@ class AnswerParser:
 
     def __init__(self) -> None:
         self._http = httptools.HttpResponseParser(self)
+        # none of these is ever true of a connection that is used again
+        self._interim = self._spoiled = self._until_close = False
         self.expect()
 
     def expect(self, *, bodyless: bool = False) -> None:
@@ -63,7 +67,6 @@ class AnswerParser:
         self.reusable = False
         """Whether another answer can come after this one, which is complete."""
         self._bodyless = bodyless
-        self._interim = self._spoiled = self._until_close = False
         self._framing_bytes = self._repeated = 0
 
     def feed(self, data: bytes) -> None:
@@ -96,8 +99,12 @@ class AnswerParser:
 
     def take(self) -> bytes:
         """What has come of the body and was not taken yet; it is in `pieces`."""
-        pieces, self.pieces = self.pieces, []
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces = self.pieces
+        if len(pieces) == 1:
+            return pieces.pop()
+        piece = b"".join(pieces)
+        pieces.clear()
+        return piece
 
     def _spoil(self) -> None:
         self._spoiled = True
@@ -113,7 +120,7 @@ class AnswerParser:
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.head_complete:
             return  # a trailer
-        key, text = name.decode("latin-1").lower(), value.decode("latin-1").rstrip(" \t")
+        key, text = _lower(name), value.decode("latin-1").rstrip(" \t")
         if key in self.headers:
             self._repeated += 1
             if self._repeated > MAX_REPEATED:
@@ -129,8 +136,9 @@ class AnswerParser:
         coding = self.headers.get("transfer-encoding")
         if (
             status < 200
-            or self._http.get_http_version() not in ("1.1", "1.0")
             or not (coding is None or coding.lower() == "chunked")
+            # llhttp takes an HTTP/2.0, too, but does not keep it alive; to ask that is faster
+            or not (self._http.should_keep_alive() or self._http.get_http_version()[:2] == "1.")
         ):
             raise NotHttp
         self.status = status
@@ -150,3 +158,8 @@ class AnswerParser:
             return
         self.complete = True
         self.reusable = not self._bodyless and self._http.should_keep_alive()
+
+
+@lru_cache(maxsize=256)
+def _lower(name: bytes) -> str:
+    return name.decode("latin-1").lower()

@@ -209,32 +209,27 @@ class Call:
         """A connection on which the head of the answer has come. Raises UpstreamFault."""
         sent_at_s = trio.current_time()
         connection = pool.take(sent_at_s)
-        if connection is not None:
+        reused, resent = connection is not None, False
+        while True:
+            if connection is None:
+                connection = await self._client.open(pool, resent=resent)
             try:
-                await self._ask(pool, connection, head)
+                await connection.ask(head, self._body, bodyless=self._method == "HEAD")
             except BREAKS as error:
+                pool.drop(connection)
                 waited_s = trio.current_time() - sent_at_s
-                if connection.parser.begun or waited_s > STALE_WITHIN_S:
+                if not reused or connection.parser.begun or waited_s > STALE_WITHIN_S:
                     raise fault_before_head(error) from None
+            except BaseException:
+                pool.drop(connection)
+                raise
             else:
                 return connection
             # The endpoint had closed the idle connection in the very moment it was picked. Its
             # brothers are as old, so none of them is tried again.
             pool.close_idle()
             pool.stale += 1
-        new = await self._client.open(pool, resent=connection is not None)
-        try:
-            await self._ask(pool, new, head)
-        except BREAKS as error:
-            raise fault_before_head(error) from None
-        return new
-
-    async def _ask(self, pool: Pool, connection: Connection, head: bytes) -> None:
-        try:
-            await connection.ask(head, self._body, bodyless=self._method == "HEAD")
-        except BaseException:
-            pool.drop(connection)
-            raise
+            connection, reused, resent = None, False, True
 
 
 class Answer:

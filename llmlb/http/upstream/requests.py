@@ -16,6 +16,9 @@ _METHODS = {name: name.encode() for name in ("GET", "POST", "PUT", "PATCH", "DEL
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 """With these it is said that there is no body."""
 
+MAX_PATHS = 64
+"""Of an endpoint, so many are remembered."""
+
 _PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9_-]+)+")
 """Stands for itself in a URL, whatever stands before it."""
 
@@ -49,6 +52,7 @@ class RequestHeads:
         self._base_url = endpoint.base_url
         self._before_path = _url(endpoint.base_url + "/x").raw_path[:-2]
         self._host = b" HTTP/1.1\r\nHost: %s\r\n" % authority
+        self._targets: dict[str, bytes] = {}
         self._headers = OutgoingHeaders(endpoint, instance_id)
 
     def head(self, method: str, path: str, headers: Headers, body_bytes: int | None) -> bytes:
@@ -56,16 +60,21 @@ class RequestHeads:
 
         Raises UpstreamFault for what HTTP cannot carry; its text holds no value of a header.
         """
-        if _PLAIN_PATH.fullmatch(path):
-            target = self._before_path + path.encode("ascii")
-        else:
-            target = _url(self._base_url + path).raw_path
+        target = self._targets.get(path) or self._target(path)
         if body_bytes is not None:
-            length = b"content-length: %d\r\n\r\n" % body_bytes
+            length = b"\r\ncontent-length: %d\r\n\r\n" % body_bytes
         else:
-            length = b"content-length: 0\r\n\r\n" if method in _WITH_BODY else b"\r\n"
+            length = b"\r\ncontent-length: 0\r\n\r\n" if method in _WITH_BODY else b"\r\n\r\n"
         lines = self._headers.lines(headers)
-        return b"".join((_METHODS[method], b" ", target, self._host, lines, length))
+        return b"%s %s%s%s%s" % (_METHODS[method], target, self._host, lines, length)
+
+    def _target(self, path: str) -> bytes:
+        if not _PLAIN_PATH.fullmatch(path):
+            return _url(self._base_url + path).raw_path
+        if len(self._targets) >= MAX_PATHS:
+            self._targets.clear()
+        target = self._targets[path] = self._before_path + path.encode("ascii")
+        return target
 
 
 def _url(text: str) -> httpx.URL:
