@@ -63,8 +63,9 @@ async def test_a_stream_that_is_left_closes_its_connection(net: Net) -> None:
         await side.request()
 
     net.network.serve = endless
+    # not half way through its body: httpx would leave a generator there, of which Trio warns
     async with net.http.stream("GET", "/x") as reply:
-        assert await anext(reply.aiter_raw()) == b"hello"
+        assert reply.status_code == 200
     await trio.testing.wait_all_tasks_blocked()
     assert net.network.connections[0].closed_at is not None
     assert repr(net.client) == "<PooledUpstreamClient: 1 endpoints, 0 calls>"
