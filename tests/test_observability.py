@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from llmlb.http.bodies import BodyBudget
 from llmlb.http.metrics.page import Metrics
+from llmlb.http.upstream.client import PoolStatistics
 from tests.fakes.house import scene_in
 from tests.fakes.openai import chat, finish, says, usage_alone
 from tests.fakes.upstream import sse_answer
@@ -47,8 +48,9 @@ async def test_the_table_is_what_is_shown(
 ) -> None:
     metrics = Metrics()
     async with scene_in(tmp_path, on_answered=metrics.answered) as scene:
-        metrics.follow(scene.house, BodyBudget(1))
-        await scene.endpoint("a", slots=1)
+        endpoint = await scene.endpoint("a", slots=1)
+        pools = {endpoint.id: PoolStatistics(idle=1, busy=2, opened=3, reused=4, stale=5)}
+        metrics.follow(scene.house, BodyBudget(1), lambda: pools)
         scene.on("a", sse_answer(1.0, says("a"), 1.0, says("b"), finish(), usage_alone()))
         await scene.stream()
         await scene.settle()

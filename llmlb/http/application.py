@@ -44,8 +44,8 @@ from llmlb.http.routes import register_routes
 from llmlb.http.tracing.exporting import tracing_by
 from llmlb.http.upstream.client import UpstreamClient
 from llmlb.http.upstream.guarded import GuardedNetwork
-from llmlb.http.upstream.httpx_client import HttpxUpstreamClient
 from llmlb.http.upstream.listener import Listener
+from llmlb.http.upstream.pooled_client import PooledUpstreamClient
 from llmlb.http.upstream.rules import for_endpoints, for_strangers
 from llmlb.http.vision.gate import ImageGate
 from llmlb.http.vision.remote import ImageFetch, RemoteImages
@@ -254,7 +254,7 @@ class LlmlbApp(QuartTrio):
             await apply_declared(settings, store, now=self._world.now)
             passwords = Passwords(self.run_in_thread)
             await make_first_admin(settings, store, passwords, self._world)
-            client = self._given_client or HttpxUpstreamClient(
+            client = self._given_client or PooledUpstreamClient(
                 instance_id=self.instance_id,
                 connect_timeout_s=settings.connect_timeout_s,
                 network=GuardedNetwork(for_endpoints(self.listener)),
@@ -271,8 +271,8 @@ class LlmlbApp(QuartTrio):
                 on_answered=metrics.answered,
             )
             self.logs.redactor.catalog = lambda: house.registry.catalog
-            metrics.follow(house, self.body_budget)
-            images = HttpxUpstreamClient(
+            metrics.follow(house, self.body_budget, client.statistics)
+            images = PooledUpstreamClient(
                 instance_id=self.instance_id,
                 connect_timeout_s=settings.connect_timeout_s,
                 network=GuardedNetwork(for_strangers(settings.image_fetch_allow, self.listener)),

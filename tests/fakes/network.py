@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+import math
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
 
-import httpcore
 import trio
-import trio.testing
 
-from llmlb.http.upstream.faults import UpstreamFault
+from llmlb.http.streams.byte_stream import StreamBroken
+from tests.fakes.streams import MemoryStream, memory_pair
 
 
 @dataclass(eq=False)
 class ServerSide:
     """The endpoint's end of one connection."""
 
-    stream: trio.abc.Stream
+    stream: trio.abc.Stream | MemoryStream
     requests: list[bytes] = field(default_factory=list)
     """Every request received, head and body."""
     closed_at: float | None = None
@@ -39,7 +38,7 @@ class ServerSide:
                 return self.requests[-1]
             try:
                 more = await self.stream.receive_some(65536)
-            except trio.BrokenResourceError:  # a reset: closed with bytes unread
+            except (trio.BrokenResourceError, StreamBroken):  # a reset: closed with bytes unread
                 more = b""
             if not more:
                 self.was_closed()
@@ -69,7 +68,7 @@ class ServerSide:
 Serve = Callable[[ServerSide], Awaitable[None]]
 
 
-class MemoryNetwork(httpcore.AsyncNetworkBackend):
+class MemoryNetwork:
     """Connects to *serve*, which runs once per connection in *nursery*."""
 
     def __init__(self, nursery: trio.Nursery, serve: Serve) -> None:
@@ -81,37 +80,22 @@ class MemoryNetwork(httpcore.AsyncNetworkBackend):
         self.connect_delay_s = 0.0
         self.in_step = False
         """Whether a side takes what the client writes only as it reads it."""
+        self.surprising = True
+        """Whether a connection that has gone stale does not look like it."""
         self.asked: list[tuple[str, int]] = []
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109, RUF100
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
+    async def connect(self, host: str, port: int) -> MemoryStream:
+        """See Network."""
         self.asked.append((host, port))
-        try:
-            with trio.fail_after(float("inf") if timeout is None else timeout):
-                serve, refusal = await self._reach(host)
-        except trio.TooSlowError as error:
-            raise httpcore.ConnectTimeout from error
-        if isinstance(refusal, UpstreamFault):
-            raise refusal  # of a network that looks where it is led
+        serve, refusal = await self._reach(host)
         if refusal is not None:
-            failure = httpcore.ConnectError()
-            # httpcore's pool keeps only the context, not the cause.
-            failure.__context__ = refusal
-            raise failure
-        pair = (
-            trio.testing.lockstep_stream_pair if self.in_step else trio.testing.memory_stream_pair
-        )
-        client, server = pair()
+            raise refusal
+        client, server = memory_pair(0 if self.in_step else math.inf)
         side = ServerSide(server)
         self.connections.append(side)
         self._nursery.start_soon(self._serve, side, serve)
-        return _MemoryStream(client, side)
+        client.blind, client.on_close = self.surprising, side.was_closed
+        return client
 
     async def _reach(self, host: str) -> tuple[Serve, BaseException | None]:
         """Who answers at *host*, or why nobody does; takes as long as connecting takes."""
@@ -121,31 +105,5 @@ class MemoryNetwork(httpcore.AsyncNetworkBackend):
     async def _serve(self, side: ServerSide, serve: Serve) -> None:
         try:
             await serve(side)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+        except StreamBroken:
             side.was_closed()
-
-
-class _MemoryStream(httpcore.AsyncNetworkStream):
-    """The client's end. It never looks readable, so a stale connection is always a surprise."""
-
-    def __init__(self, stream: trio.StapledStream[Any, Any], side: ServerSide) -> None:
-        self._stream, self._side = stream, side
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109, RUF100
-        try:
-            return bytes(await self._stream.receive_some(max_bytes))
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise httpcore.ReadError from error
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109, RUF100
-        try:
-            await self._stream.send_all(buffer)
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise httpcore.WriteError from error
-
-    async def aclose(self) -> None:
-        self._side.was_closed()
-        await self._stream.aclose()
-
-    def get_extra_info(self, info: str) -> Any:
-        return False if info == "is_readable" else None

@@ -13,7 +13,7 @@ from typing import Any
 import trio
 
 from llmlb.http.payload import Payload
-from llmlb.http.upstream.client import Headers, UpstreamClient
+from llmlb.http.upstream.client import Headers, PoolStatistics, UpstreamClient
 from llmlb.http.upstream.faults import FaultKind, UpstreamFault
 from llmlb.types import Endpoint, EndpointId
 
@@ -217,6 +217,9 @@ class FakeUpstream:
     async def forget(self, endpoint_id: EndpointId) -> None:
         await trio.lowlevel.checkpoint()
         self.forgotten.append(endpoint_id)
+
+    def statistics(self) -> Mapping[EndpointId, PoolStatistics]:
+        return {}  # there are no connections
 
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()

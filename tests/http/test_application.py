@@ -452,7 +452,7 @@ async def test_the_environment_and_the_real_client_are_used_unless_told_otherwis
 
     await served.lifespan.start(nursery)
     assert (await served("GET", "/ready")).status == 200
-    assert "HttpxUpstreamClient" in repr(app.exchange.client)
+    assert "PooledUpstreamClient" in repr(app.exchange.client)
     await served.lifespan.stop()
 
     assert (tmp_path / "llmlb.db").exists()

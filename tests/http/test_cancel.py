@@ -18,7 +18,7 @@ import trio
 import trio.testing
 
 from llmlb.http.application import create_app
-from llmlb.http.upstream.httpx_client import HttpxUpstreamClient
+from llmlb.http.upstream.pooled_client import PooledUpstreamClient
 from llmlb.settings import Settings
 from llmlb.types import Api
 from llmlb.world import World
@@ -156,13 +156,13 @@ async def endpoint(route: Route, nursery: trio.Nursery) -> Endpoint:
 
 
 @pytest.fixture
-async def upstream(endpoint: Endpoint) -> HttpxUpstreamClient:
-    return HttpxUpstreamClient(instance_id="lb", connect_timeout_s=30, network=endpoint.network)
+async def upstream(endpoint: Endpoint) -> PooledUpstreamClient:
+    return PooledUpstreamClient(instance_id="lb", connect_timeout_s=30, network=endpoint.network)
 
 
 @pytest.fixture
 async def behind(
-    endpoint: Endpoint, upstream: HttpxUpstreamClient, nursery: trio.Nursery, tmp_path: Path
+    endpoint: Endpoint, upstream: PooledUpstreamClient, nursery: trio.Nursery, tmp_path: Path
 ) -> AsyncIterator[Served]:
     """An application before *endpoint*, with nothing of it a fake but the network and the time."""
     app = create_app(
@@ -180,7 +180,7 @@ async def behind(
     structlog.reset_defaults()
 
 
-def nothing_is_held(served: Served, upstream: HttpxUpstreamClient) -> None:
+def nothing_is_held(served: Served, upstream: PooledUpstreamClient) -> None:
     assert not served.scene.leases
     assert not served.scene.waiting
     assert served.app.body_budget.held_bytes == 0
@@ -194,7 +194,7 @@ def nothing_is_held(served: Served, upstream: HttpxUpstreamClient) -> None:
 async def test_a_client_that_leaves_takes_all_with_it_that_was_its_own(  # noqa: PLR0917
     behind: Served,
     endpoint: Endpoint,
-    upstream: HttpxUpstreamClient,
+    upstream: PooledUpstreamClient,
     nursery: trio.Nursery,
     route: Route,
     phase: str,

@@ -20,7 +20,7 @@ from llmlb.declared.file import read_declared
 from llmlb.endpoint_form import EndpointEdit
 from llmlb.errors import StartupError
 from llmlb.http.application import LlmlbApp, create_app
-from llmlb.http.upstream.httpx_client import HttpxUpstreamClient
+from llmlb.http.upstream.pooled_client import PooledUpstreamClient
 from llmlb.settings import Settings
 from llmlb.world import World
 from tests.fakes.asgi import Lifespan, Request
@@ -167,7 +167,7 @@ async def watched(
     )
     app = create_app(
         settings,
-        client=HttpxUpstreamClient(instance_id="i", connect_timeout_s=5, network=network),
+        client=PooledUpstreamClient(instance_id="i", connect_timeout_s=5, network=network),
         world=World(now=lambda: NOW, rng=random.Random(1)),
         run_in_thread=run_inline,
     )

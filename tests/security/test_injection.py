@@ -17,7 +17,7 @@ import pytest
 from llmlb.accounts import Invitation, KeyId, Role, UserId
 from llmlb.accounts.credentials import digest_of
 from llmlb.http.openapi.document import build_document
-from llmlb.http.upstream.outgoing import outgoing_headers
+from llmlb.http.upstream.outgoing import OutgoingHeaders
 from tests.fakes.accounts import bearer, key, user
 from tests.fakes.asgi import Request
 from tests.fakes.house import PATHS
@@ -317,7 +317,7 @@ async def test_every_header_that_is_read(town: Town, name: str) -> None:
                 assert reply.status == 401
     for call in scene.requests():
         # raises for what HTTP cannot carry, and the endpoint would be blamed for it
-        assert outgoing_headers(call.endpoint, tuple(call.headers.items()), "this")
+        assert OutgoingHeaders(call.endpoint, "this").lines(tuple(call.headers.items()))
         assert "cookie" not in call.headers
     assert [admin.username for admin in town.accounts.admins] == ["ann"]
 

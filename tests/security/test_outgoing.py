@@ -19,8 +19,8 @@ import trio.testing
 from llmlb.addresses import Address
 from llmlb.http.application import create_app
 from llmlb.http.upstream.guarded import GuardedNetwork
-from llmlb.http.upstream.httpx_client import HttpxUpstreamClient
 from llmlb.http.upstream.listener import Listener
+from llmlb.http.upstream.pooled_client import PooledUpstreamClient
 from llmlb.http.upstream.rules import for_endpoints
 from llmlb.settings import Settings
 from llmlb.types import EndpointId
@@ -58,7 +58,7 @@ class Outside:
         guarded = GuardedNetwork(
             for_endpoints(LISTENER), network=self.network, resolve=self._resolve
         )
-        self.client = HttpxUpstreamClient(instance_id="us", connect_timeout_s=5, network=guarded)
+        self.client = PooledUpstreamClient(instance_id="us", connect_timeout_s=5, network=guarded)
         self.app = create_app(
             Settings(data_dir=data_dir, database_url="sqlite::memory:"),
             client=self.client,

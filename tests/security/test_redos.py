@@ -42,6 +42,7 @@ USED: Mapping[str, str] = {
     "llmlb.http.policy._SANE_ID": "fullmatch",
     "llmlb.http.policy._SECONDS": "fullmatch",
     "llmlb.http.upstream.outgoing._NAME": "fullmatch",
+    "llmlb.http.upstream.requests._PLAIN_PATH": "fullmatch",
     "llmlb.http.vision.checking._HEADER": "match",
     "llmlb.http.vision.part._ESCAPED_PIECE": "match all",
     "llmlb.store.older._BLANKS": "match",

@@ -1,4 +1,4 @@
-"""How a run repeats itself: the one file that touches the insides of Trio and httpcore."""
+"""How a run repeats itself: the one file that touches the insides of Trio."""
 
 from __future__ import annotations
 
@@ -7,29 +7,24 @@ import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import httpcore._async.http11
 import trio
 import trio._core._run
 
 SCHEDULER: Any = trio._core._run
-CONNECTIONS: Any = httpcore._async.http11
 
 
 class Moved(Exception):
     """A private thing that this file relies on is not where it was."""
 
 
-def check(scheduler: Any = SCHEDULER, connections: Any = CONNECTIONS) -> None:
+def check(scheduler: Any = SCHEDULER) -> None:
     """Raise Moved unless all that `repeatable` puts its hands on is still there."""
     if not isinstance(getattr(scheduler, "_r", None), random.Random):
         raise Moved("trio._core._run._r is no random generator any more.")
     if getattr(scheduler, "_ALLOW_DETERMINISTIC_SCHEDULING", None) not in (False, True):
         raise Moved("trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING is gone.")
-    if not isinstance(getattr(connections, "time", None), ModuleType | SimpleNamespace):
-        raise Moved("httpcore._async.http11 does not read its clock from `time` any more.")
 
 
 def hashes_are_fixed() -> bool:
@@ -41,21 +36,20 @@ def hashes_are_fixed() -> bool:
 def repeatable(seed: str) -> Iterator[None]:
     """Let what runs in here depend on *seed* alone. Raises Moved.
 
-    Trio has no public seed for the order in which it runs tasks. httpcore tells idle connections
-    from stale ones by the real clock. And garbage is collected when there is enough of it, which
-    is when abandoned generators end: `collect` does that, at moments of the run's own.
+    Trio has no public seed for the order in which it runs tasks. And garbage is collected when
+    there is enough of it, which is when abandoned generators end: `collect` does that, at moments
+    of the run's own.
     """
     check()
-    before = SCHEDULER._r.getstate(), SCHEDULER._ALLOW_DETERMINISTIC_SCHEDULING, CONNECTIONS.time
+    before = SCHEDULER._r.getstate(), SCHEDULER._ALLOW_DETERMINISTIC_SCHEDULING
     collected = gc.isenabled()
     SCHEDULER._r.seed(seed)
     SCHEDULER._ALLOW_DETERMINISTIC_SCHEDULING = True
-    CONNECTIONS.time = SimpleNamespace(monotonic=trio.current_time)
     gc.disable()
     try:
         yield
     finally:
-        state, SCHEDULER._ALLOW_DETERMINISTIC_SCHEDULING, CONNECTIONS.time = before
+        state, SCHEDULER._ALLOW_DETERMINISTIC_SCHEDULING = before
         SCHEDULER._r.setstate(state)
         if collected:
             gc.enable()

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from llmlb.http.upstream.faults import FaultKind, UpstreamFault
-from llmlb.http.upstream.httpx_client import HttpxUpstreamClient
+from llmlb.http.upstream.pooled_client import PooledUpstreamClient
 from tests.fakes.house import url
 from tests.fakes.openai import chat
 from tests.fakes.upstream import make_endpoint
@@ -45,7 +45,7 @@ WISH = Wish(0.0, "r1", "tiny", True, 3, 100, Manner.PATIENT, 0.1, 1, None)
 @dataclass
 class Stage:
     endpoint: SimEndpoint
-    client: HttpxUpstreamClient
+    client: PooledUpstreamClient
     ledger: Ledger
     trace: Trace
 
@@ -79,7 +79,7 @@ async def stage(make: Make = MAKE) -> AsyncIterator[Stage]:
     endpoint = SimEndpoint(make, random.Random(1), ledger, trace)
     async with trio.open_nursery() as nursery:
         network = SimNetwork(nursery, {"e0": endpoint})
-        client = HttpxUpstreamClient(instance_id="lb", connect_timeout_s=3.0, network=network)
+        client = PooledUpstreamClient(instance_id="lb", connect_timeout_s=3.0, network=network)
         yield Stage(endpoint, client, ledger, trace)
         await client.aclose()
         nursery.cancel_scope.cancel()

@@ -1,4 +1,4 @@
-"""What a run may not depend on, and what it relies on inside Trio and httpcore."""
+"""What a run may not depend on, and what it relies on inside Trio."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import random
 from types import SimpleNamespace
 from typing import Any
 
-import httpcore._async.http11
 import pytest
 import trio
 import trio._core._run
 from trio.testing import MockClock
 
-from tests.simulation import repeatable as inside
 from tests.simulation.repeatable import Moved, check, repeatable
 
 
@@ -45,49 +43,31 @@ def test_the_same_seed_runs_tasks_in_the_same_order_and_another_one_does_not() -
 
 def test_everything_is_as_it_was_afterwards() -> None:
     scheduler: Any = trio._core._run
-    connections: Any = httpcore._async.http11
-    before = scheduler._r.getstate(), scheduler._ALLOW_DETERMINISTIC_SCHEDULING, connections.time
+    before = scheduler._r.getstate(), scheduler._ALLOW_DETERMINISTIC_SCHEDULING
 
     def broken_off() -> None:
         with repeatable("1"):
             assert scheduler._ALLOW_DETERMINISTIC_SCHEDULING is True
-            assert connections.time is not before[2]
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         broken_off()
-    after = scheduler._r.getstate(), scheduler._ALLOW_DETERMINISTIC_SCHEDULING, connections.time
+    after = scheduler._r.getstate(), scheduler._ALLOW_DETERMINISTIC_SCHEDULING
     assert after == before
 
 
-async def test_idle_connections_grow_old_in_virtual_time() -> None:
-    with repeatable("1"):
-        time: Any = inside.CONNECTIONS.time
-        before_s = time.monotonic()
-        await trio.sleep(60)
-        assert time.monotonic() == before_s + 60
-
-
-RIGHT: dict[str, Any] = {
-    "scheduler": SimpleNamespace(_r=random.Random(), _ALLOW_DETERMINISTIC_SCHEDULING=False),
-    "connections": SimpleNamespace(time=SimpleNamespace()),
-}
-
-
 @pytest.mark.parametrize(
-    ("part", "wrong"),
+    "wrong",
     [
-        ("scheduler", SimpleNamespace(_ALLOW_DETERMINISTIC_SCHEDULING=False)),
-        ("scheduler", SimpleNamespace(_r=random, _ALLOW_DETERMINISTIC_SCHEDULING=False)),
-        ("scheduler", SimpleNamespace(_r=random.Random())),
-        ("connections", SimpleNamespace()),
-        ("connections", SimpleNamespace(time=random.random)),
+        SimpleNamespace(_ALLOW_DETERMINISTIC_SCHEDULING=False),
+        SimpleNamespace(_r=random, _ALLOW_DETERMINISTIC_SCHEDULING=False),
+        SimpleNamespace(_r=random.Random()),
     ],
 )
-def test_whatever_moves_is_missed_at_once(part: str, wrong: Any) -> None:
-    check(**RIGHT)
+def test_whatever_moves_is_missed_at_once(wrong: Any) -> None:
+    check(SimpleNamespace(_r=random.Random(), _ALLOW_DETERMINISTIC_SCHEDULING=False))
     with pytest.raises(Moved):
-        check(**{**RIGHT, part: wrong})
+        check(wrong)
     check()  # where it really is
 
 

@@ -17,7 +17,7 @@ import trio
 
 from llmlb.house import House
 from llmlb.http.application import LlmlbApp, create_app
-from llmlb.http.upstream.httpx_client import HttpxUpstreamClient
+from llmlb.http.upstream.pooled_client import PooledUpstreamClient
 from llmlb.settings import Settings
 from llmlb.world import World
 from tests.fakes.asgi import Lifespan, Request
@@ -120,7 +120,7 @@ class SimWorld:
         """The real one, on the real client: only sockets, threads, clocks and chance are not."""
         return create_app(
             self.settings,
-            client=HttpxUpstreamClient(
+            client=PooledUpstreamClient(
                 instance_id="simulated",
                 connect_timeout_s=self.settings.connect_timeout_s,
                 network=self.network,

@@ -18,6 +18,7 @@ from quart import Blueprint, Response, request
 
 from llmlb.house import House
 from llmlb.http.bodies import BodyBudget
+from llmlb.http.metrics.connections import Connections, ConnectionViews
 from llmlb.http.metrics.lag import LoopLag
 from llmlb.http.metrics.models import ModelLabels
 from llmlb.http.metrics.requests import RequestMetrics
@@ -41,10 +42,11 @@ class Metrics:
         self.lag = LoopLag(self.registry)
         self._house: House | None = None
 
-    def follow(self, house: House, bodies: BodyBudget) -> None:
-        """Show how *house* is from now on."""
+    def follow(self, house: House, bodies: BodyBudget, connections: Connections) -> None:
+        """Show how *house* is from now on, and the *connections* to its endpoints."""
         self._house = house
         self.registry.register(HouseViews(house, bodies, self._models))
+        self.registry.register(ConnectionViews(house, connections))
 
     def answered(self, record: RequestRecord) -> None:
         """Count a request of the house that is followed. Never blocks."""

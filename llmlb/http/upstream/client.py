@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from llmlb.http.payload import Payload
 from llmlb.types import Endpoint, EndpointId
 
 INSTANCE_HEADER = "x-llmlb-instance"
 """Carries the ids of the balancers that a request has passed, so that loops are seen."""
+
+
+class PoolStatistics(NamedTuple):
+    """How it is with the connections to one endpoint, and what has been since they began."""
+
+    idle: int
+    busy: int
+    opened: int
+    reused: int
+    """Requests that went out on a connection which had carried one before."""
+    stale: int
+    """Requests that broke on such a one, and were sent again."""
+
 
 Headers = Sequence[tuple[str, str]]
 
@@ -54,6 +67,10 @@ class UpstreamClient(Protocol):
 
     async def forget(self, endpoint_id: EndpointId) -> None:
         """Close the idle connections of an endpoint that is gone or has changed."""
+        ...
+
+    def statistics(self) -> Mapping[EndpointId, PoolStatistics]:
+        """The connections to each endpoint that has been called; none of one that is forgotten."""
         ...
 
     async def aclose(self) -> None:

@@ -31,6 +31,11 @@ class Contexts:
 
     def trusting(self, trust: Trust) -> ssl.SSLContext:
         """A context for connections. Raises UpstreamFault if its authorities cannot be read."""
+        context = self._trusting(trust)
+        context.set_alpn_protocols(["http/1.1"])
+        return context
+
+    def _trusting(self, trust: Trust) -> ssl.SSLContext:
         if not trust.verify:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.check_hostname = False

@@ -154,6 +154,14 @@ async def test_closing_breaks_off_whoever_waits_and_all_that_comes_later(
     assert ours.peer_gone
 
 
+async def test_who_has_asked_and_closed_gets_no_answer(streams: Pair) -> None:
+    ours, _ = streams
+    await ours.send_all(b"a question")
+    ours.close()
+    with pytest.raises(StreamBroken):
+        await ours.receive_some()
+
+
 async def test_whether_the_other_end_is_there_is_seen_without_reading(streams: Pair) -> None:
     ours, theirs = streams
 

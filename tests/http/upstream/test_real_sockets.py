@@ -1,4 +1,4 @@
-"""HttpxUpstreamClient over loopback sockets: what only the real network can say."""
+"""PooledUpstreamClient over loopback sockets: what only the real network can say."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import trustme
 from structlog.testing import capture_logs
 
 from llmlb.http.upstream.faults import FaultKind, UpstreamFault
-from llmlb.http.upstream.httpx_client import HttpxUpstreamClient
+from llmlb.http.upstream.pooled_client import PooledUpstreamClient
 from tests.fakes.network import ServerSide
 from tests.fakes.upstream import make_endpoint
 
@@ -47,7 +47,7 @@ async def listen(nursery: trio.Nursery, sides: list[ServerSide], tls: ssl.SSLCon
 
 
 async def outcome(
-    client: HttpxUpstreamClient, base_url: str, **fields: Any
+    client: PooledUpstreamClient, base_url: str, **fields: Any
 ) -> tuple[FaultKind | int, str]:
     try:
         async with client.call(make_endpoint(base_url, **fields), "GET", "/") as response:
@@ -57,8 +57,8 @@ async def outcome(
         return fault.kind, str(fault)
 
 
-def new_client(trusted: ssl.SSLContext | None = None) -> HttpxUpstreamClient:
-    return HttpxUpstreamClient(instance_id="lb", connect_timeout_s=5, ssl_context=trusted)
+def new_client(trusted: ssl.SSLContext | None = None) -> PooledUpstreamClient:
+    return PooledUpstreamClient(instance_id="lb", connect_timeout_s=5, ssl_context=trusted)
 
 
 async def test_a_server_is_asked_twice_on_one_connection(nursery: trio.Nursery) -> None:
