@@ -21,7 +21,7 @@ from llmlb.http.downstream import Asked, Head, Whence
 from llmlb.http.exchange import Exchange
 from llmlb.http.metrics.page import Metrics
 from llmlb.http.payload import Payload
-from llmlb.http.upstream.client import Headers
+from llmlb.http.upstream.client import Headers, PoolStatistics
 from llmlb.http.vision.gate import ImageGate
 from llmlb.http.vision.remote import ImageFetch, RemoteImages
 from llmlb.memory import remembered_by
@@ -80,6 +80,10 @@ class AtOnce:
 
     async def forget(self, endpoint_id: EndpointId) -> None:
         """There is nothing to forget."""
+
+    def statistics(self) -> dict[EndpointId, PoolStatistics]:
+        """There are no connections."""
+        return {}
 
     async def aclose(self) -> None:
         """There is nothing to close."""
@@ -196,8 +200,8 @@ async def rig(endpoints: Sequence[Endpoint]) -> AsyncIterator[Rig]:
             metrics = Metrics()
             house = await _house(settings, store, endpoints, metrics)
             bodies = BodyBudget(settings.body_memory_bytes)
-            metrics.follow(house, bodies)
             client = AtOnce()
+            metrics.follow(house, bodies, client.statistics)
             images = ImageGate(RemoteImages(ImageFetch.PASSTHROUGH, client), bodies, inline)
             exchange = Exchange(house, client, images, gate_of(house), "this-instance")
             async with trio.open_nursery() as nursery:

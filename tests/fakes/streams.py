@@ -81,6 +81,9 @@ class MemoryStream:
     def _writable(self) -> bool:
         return not (self._closed or self._out.deaf)
 
+    def abort(self) -> None:
+        self.close()
+
     def close(self) -> None:
         if self._closed:
             return

@@ -43,6 +43,9 @@ class TlsStream:
         except _BROKEN as error:
             raise StreamBroken from error
 
+    def abort(self) -> None:
+        self._below.abort()
+
     def close(self) -> None:
         self._below.close()
 
