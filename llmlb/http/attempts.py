@@ -13,13 +13,14 @@ from llmlb.accounting import NOTHING_TOLD, FinishedRequest, Lease, Outcome
 from llmlb.errors import EndpointRefusal, LbError
 from llmlb.events import EndpointCooling
 from llmlb.house import House
+from llmlb.http.budget import Patience
 from llmlb.http.cutoff import CutOff
 from llmlb.http.downstream import Downstream, Headers, Inbound, Nobody
 from llmlb.http.inference import Call, InferenceRequest
 from llmlb.http.keeping import kept_reason
 from llmlb.http.loads import Loads
 from llmlb.http.refusal import UsageRefused
-from llmlb.http.relay import Patience, Relay, as_error
+from llmlb.http.relay import Relay, as_error
 from llmlb.http.trail import Trail
 from llmlb.http.upstream.client import INSTANCE_HEADER, UpstreamClient
 from llmlb.http.upstream.faults import UpstreamFault

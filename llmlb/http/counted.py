@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from typing import Any
 
 from llmlb.http.downstream import Downstream, Head, Headers
 
@@ -29,11 +31,11 @@ class Counted:
         self.status, self.headers = head.status, head.headers
         await self.inner.begin(head)
 
-    async def send(self, data: bytes) -> None:
+    def send(self, data: bytes) -> Coroutine[Any, Any, None]:
         self.sent_bytes += len(data)
         if len(self.first) < self.keeps_bytes:
             self.first += data[: self.keeps_bytes - len(self.first)]
-        await self.inner.send(data)
+        return self.inner.send(data)
 
     def abort(self) -> None:
         self.inner.abort()

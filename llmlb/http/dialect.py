@@ -35,6 +35,13 @@ class Meter(Protocol):
     @property
     def usage(self) -> Usage: ...
 
+    def tells(self, events: bytes) -> bool:
+        """Whether any of these whole events may tell more than another token; sure if it says no.
+
+        Asked only after `begun`: events that tell nothing need not be seen.
+        """
+        ...
+
     def see(self, piece: Piece) -> bool:
         """Take in one piece. True if it tells the usage alone, and so may be kept back."""
         ...

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 from msgspec import Struct
@@ -86,10 +86,10 @@ class Downstream(Protocol):
         """Send status and headers. Once, before any `send`. Raises PeerGone."""
         ...
 
-    async def send(self, data: bytes) -> None:
+    def send(self, data: bytes) -> Coroutine[Any, Any, None]:
         """Send a piece of the body; returns when the client's side can take more.
 
-        Raises PeerGone.
+        Awaited at once, and once. Raises PeerGone.
         """
         ...
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from llmlb.http.downstream import Downstream, Head
 from llmlb.http.response_policy import ResponsePolicy
@@ -26,8 +28,8 @@ class Dressed:
         ours = self.policy.headers_for(self.path, self.origin, dict(head.headers))
         await self.inner.begin(Head(head.status, (*head.headers, *ours)))
 
-    async def send(self, data: bytes) -> None:
-        await self.inner.send(data)
+    def send(self, data: bytes) -> Coroutine[Any, Any, None]:
+        return self.inner.send(data)
 
     def abort(self) -> None:
         self.inner.abort()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from llmlb.http.dialect import Dialect
 from llmlb.http.payload import Payload
@@ -18,9 +19,8 @@ def forget(kept_id: str, /) -> None:
     """Remember nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request, as one endpoint is to get it."""
+class Call(msgspec.Struct, frozen=True):
+    """One request, as one endpoint is to get it. A frozen dataclass takes five times as long."""
 
     path: str
     """With its query."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from typing import Any
 
 import trio
 
@@ -88,8 +89,8 @@ class KeptAlive:
             else:
                 await self._inner.begin(head)
 
-    async def send(self, data: bytes) -> None:
-        await self._inner.send(data)
+    def send(self, data: bytes) -> Coroutine[Any, Any, None]:
+        return self._inner.send(data)
 
     async def end_with(self, event: bytes, headers: Headers) -> None:
         """After the head alone: the *event* of an error, for there is no other way to tell it."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import islice
 
 from llmlb.errors import InvalidRequest
@@ -22,6 +24,8 @@ TOKEN = re.compile(
 
 _BLANKS = re.compile(rb"[ \t\r\n]*+")
 _LITERAL = re.compile(rb"[^,\]} \t\r\n]*+")
+
+_ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")
 
 MAX_TOKENS = 1_000_000
 """Of one body that is looked through: about half a second of work, in which nobody else is served.
@@ -53,7 +57,7 @@ def values_of(text: bytes, name: str) -> list[Span]:
     tokens = _Tokens(text)
     wanted = name.encode()
     quoted = b'"%s"' % wanted
-    escaped = b"\\u" in text  # the name may be written in another way
+    escaped = letters_escaped(text)  # the name may be written in another way
     found: list[Span] = []
     depth = at = 0
     next_at = text.find(quoted)
@@ -71,6 +75,18 @@ def values_of(text: bytes, name: str) -> list[Span]:
     return found
 
 
+def letters_escaped(text: bytes) -> bool:
+    """Whether a letter or an underscore may be spelled as an escape in *text*."""
+    return text.find(b"\\") >= 0 and _ESCAPED_LETTER.search(text) is not None
+
+
+@cache
+def _in_any_case(name: str) -> Callable[[bytes], Iterator[re.Match[bytes]]]:
+    """What finds *name* in quotes. IGNORECASE would try each byte; this one looks for a quote."""
+    letters = "".join(f"[{letter.lower()}{letter.upper()}]" for letter in name)
+    return re.compile(f'"{letters}"'.encode()).finditer
+
+
 def is_named_twice(text: bytes, name: str) -> bool:
     """Whether several members of the outermost object are *name*, in whatever case.
 
@@ -78,8 +94,7 @@ def is_named_twice(text: bytes, name: str) -> bool:
     taken to be valid JSON. Raises InvalidRequest like `values_of`.
     """
     wanted = name.encode()
-    written = re.finditer(rb'"%b"' % wanted, text, re.IGNORECASE)
-    if b"\\u" not in text and sum(1 for _ in islice(written, 2)) < 2:
+    if not letters_escaped(text) and sum(1 for _ in islice(_in_any_case(name)(text), 2)) < 2:
         return False
     tokens = _Tokens(text)
     depth = at = found = 0

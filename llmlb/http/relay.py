@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import trio
@@ -18,14 +17,14 @@ from llmlb.errors import (
     UpstreamTimeout,
 )
 from llmlb.http.answer_head import EVENTS, JSON, for_client, json_unless_named, refuse_unasked
+from llmlb.http.budget import Budget, Patience
 from llmlb.http.cutoff import CutOff
-from llmlb.http.dialect import Meter, Translator
 from llmlb.http.downstream import FAREWELL_LIMIT_S, Downstream, Head, Headers, PeerGone
+from llmlb.http.flow import EventFlow
 from llmlb.http.inference import Call
 from llmlb.http.members import renaming
 from llmlb.http.refusal import refusal_of
 from llmlb.http.splicing import edited
-from llmlb.http.sse import EventScanner, Piece
 from llmlb.http.turned_away import shutting_down
 from llmlb.http.upstream.client import UpstreamClient, UpstreamResponse
 from llmlb.http.upstream.faults import FaultKind, UpstreamFault
@@ -40,20 +39,6 @@ WITHHELD_LIMIT_BYTES = 64 * 1024
 
 LINGER_S = 1.0
 """After `[DONE]` the endpoint has this long to end its body, so the connection can be kept."""
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long an endpoint may take, in seconds."""
-
-    whole_s: float
-    """A plain answer, from sending to its last byte."""
-    first_token_s: float
-    token_gap_s: float
-    stream_s: float
-    """A stream, from sending to its end; also a client that takes its time over any answer."""
-    own_s: float = math.inf
-    """Any answer: what is left of the time that the client gave its request."""
 
 
 @dataclass(slots=True)
@@ -83,21 +68,18 @@ class Relay:
     first_token_at_s: float | None = None
     delivered_at_s: float | None = None
     """When the client had been sent all of a good answer; what comes later changes nothing."""
-    client_s: float = 0.0
-    """How long the client took to take what it was sent."""
-    _sending: bool = False
-    _budget: trio.CancelScope = field(init=False)
-    _end_s: float = field(init=False)
-    _meter: Meter = field(init=False)
-    _scanner: EventScanner = field(init=False)
+    _budget: Budget = field(init=False)
+    _flow: EventFlow = field(init=False)
     _plain_usage: Usage = field(default_factory=Usage, init=False)
-    _events: int = field(default=0, init=False)
-    """How many have come since the answer began: about as many tokens, if nobody tells."""
 
     def __post_init__(self) -> None:
-        dialect = self.asked.dialect
-        self._meter = dialect.meter(self.asked.choices)
-        self._scanner = EventScanner(dialect.event_limit_bytes)
+        self._budget = Budget(self.patience, self.clock)
+        self._flow = EventFlow(self.asked.dialect, self.asked.choices)
+
+    @property
+    def client_s(self) -> float:
+        """How long the client took to take what it was sent."""
+        return self._budget.client_s
 
     @property
     def usage(self) -> Usage:
@@ -105,12 +87,12 @@ class Relay:
 
         A client that leaves before the end never gets to hear of its usage, but it has had it.
         """
-        told = self._meter.usage if self.asked.stream else self._plain_usage
+        told = self._flow.meter.usage if self.asked.stream else self._plain_usage
         if told.total and self.delivered_at_s is not None:
             return told
         # of a stream that was broken off some engines have told what went in, but no more
-        if self._events > (told.output_tokens or 0):
-            return Usage(told.input_tokens, self._events, estimated=True)
+        if self._flow.said_events > (told.output_tokens or 0):
+            return Usage(told.input_tokens, self._flow.said_events, estimated=True)
         return told
 
     @property
@@ -124,43 +106,22 @@ class Relay:
         Raises UpstreamFault (look at `committed` before trying elsewhere), EndpointRefusal,
         UsageRefused (try again, not metered), PeerGone, ShuttingDown, OwnTimeOver.
         """
-        started_s = self.clock()
-        own_end_s = started_s + self.patience.own_s
-        self._end_s = min(started_s + self.patience.stream_s, own_end_s)
-        with self.cut_off.scope(deadline=started_s + self._limit_s) as self._budget:
+        budget = self._budget
+        with budget.scope(self.cut_off, stream=self.asked.stream) as scope:
             try:
                 await self._call()
             except UpstreamFault as fault:  # an error in a 200, or in a stream, is foreign text
                 raise fault.reworded(without_secrets(str(fault), self.endpoint)) from None
-        if not self._budget.cancelled_caught:
+        if not scope.cancelled_caught:
             return
         if self.cut_off.over:
             raise shutting_down()
-        if self._sending:
+        if budget.clients_turn:
             self.downstream.abort()
             raise PeerGone  # it is there, but it has stopped reading
-        if self.clock() >= own_end_s:
+        if self.clock() >= budget.own_end_s:
             raise OwnTimeOver("The request was not answered in the time that its client gave it.")
         raise UpstreamFault(FaultKind.TIMEOUT, self._too_slow())
-
-    @property
-    def _limit_s(self) -> float:
-        """How long the endpoint may take to say anything."""
-        patience = self.patience
-        if not self.asked.stream:
-            return min(patience.whole_s, patience.own_s)
-        return min(patience.first_token_s, patience.stream_s, patience.own_s)
-
-    @contextmanager
-    def _on_the_clients_time(self) -> Iterator[None]:
-        """A slow client is not a slow endpoint: only the end of all counts while sending."""
-        started_s = self.clock()
-        left_s = self._budget.deadline - started_s
-        self._budget.deadline, self._sending = self._end_s, True
-        yield
-        now_s = self.clock()
-        self.client_s += now_s - started_s
-        self._budget.deadline, self._sending = min(self._end_s, now_s + left_s), False
 
     async def _call(self) -> None:
         asked = self.asked
@@ -216,8 +177,8 @@ class Relay:
         self.committed = True
         self.on_begun()
         self.first_token_at_s = self.clock()
-        with self._on_the_clients_time():
-            await self.downstream.begin(Head(200, (*headers, *self.own_headers)))
+        head = Head(200, (*headers, *self.own_headers))
+        await self._budget.on_the_clients_time(self.downstream.begin(head))
 
     def _content_type(self, response: UpstreamResponse, length: int | None) -> str | None:
         """What the answer is, where that is known better than from its endpoint."""
@@ -229,44 +190,34 @@ class Relay:
         return JSON if dialect.translator() is not None else json_unless_named(response.headers)
 
     async def _send(self, data: bytes) -> None:
-        with self._on_the_clients_time():
-            await self.downstream.send(data)
+        await self._budget.on_the_clients_time(self.downstream.send(data))
 
     # -- a stream: withheld until it says something, then passed on as it comes
 
     async def _pass_stream(self, response: UpstreamResponse) -> None:
-        meter, scanner = self._meter, self._scanner
-        translator = self.asked.dialect.translator()
-        chunks, broken = response.chunks(), False
+        flow, chunks, broken = self._flow, response.chunks(), False
+        flow.hides_usage = self._added_usage
         try:
-            await self._pass_events(response, chunks, translator)
+            await self._pass_events(response, chunks)
         except UpstreamFault as fault:
             # Once every choice has its end, a connection that breaks has ended, and no more.
             broken = fault.kind is FaultKind.DISCONNECTED
-            if not (broken and self.committed and meter.complete):
+            if not (broken and self.committed and flow.meter.complete):
                 raise
         self._refuse_half_a_stream()
-        rest = b"" if meter.done or broken else scanner.rest()
-        if translator is not None:
-            rest = translator.finish()
-        if rest:
+        if rest := flow.finish(broken=broken):
             await self._send(rest)
         self.delivered_at_s = self.clock()
-        if meter.done:
-            self._budget.deadline = math.inf
+        if flow.meter.done:
+            self._budget.ended()
             await _drain(chunks)
 
-    async def _pass_events(
-        self,
-        response: UpstreamResponse,
-        chunks: AsyncIterator[bytes],
-        translator: Translator | None,
-    ) -> None:
+    async def _pass_events(self, response: UpstreamResponse, chunks: AsyncIterator[bytes]) -> None:
         """All that comes, up to the end of the stream or an error in it."""
-        meter, scanner = self._meter, self._scanner
+        flow, meter, budget = self._flow, self._flow.meter, self._budget
         withheld = bytearray()
         async for chunk in chunks:
-            ready = self._visible(scanner.feed(chunk), translator)
+            ready = flow.feed(chunk)
             if not self.committed:
                 if meter.error is not None or (meter.done and not meter.begun):
                     break
@@ -277,35 +228,15 @@ class Relay:
                 withheld.clear()
                 await self._begin(response)
             if ready:
-                await self._send(ready)
+                await budget.on_the_clients_time(self.downstream.send(ready))
             if meter.done or meter.error is not None:
                 break
-            # A comment keeps a connection alive, but says nothing.
-            if b"data:" in ready or scanner.gathering:
-                gap_ends_s = self.clock() + self.patience.token_gap_s
-                self._budget.deadline = min(self._end_s, gap_ends_s)
-
-    def _visible(self, pieces: Iterable[Piece], translator: Translator | None) -> bytes:
-        """What of *pieces* is for the client, translated; all of them go through the meter.
-
-        Raises UpstreamFault for what cannot be translated.
-        """
-        meter, shown = self._meter, []
-        for piece in pieces:
-            usage_alone = meter.see(piece)
-            if meter.error is not None:
-                break  # ours takes its place, and what comes after it is of no use
-            if meter.begun and not (meter.complete or usage_alone):
-                self._events += b"data:" in piece.raw
-            if not (usage_alone and self._added_usage):
-                shown.append(piece.raw if translator is None else translator.feed(piece.raw))
-            if meter.done:
-                break  # whatever follows, the stream has ended
-        return b"".join(shown)
+            if flow.spoke:
+                budget.heard()
 
     def _refuse_half_a_stream(self) -> None:
         """Raise UpstreamFault unless the stream that has ended was a whole one."""
-        meter = self._meter
+        meter = self._flow.meter
         if meter.error is not None:
             raise UpstreamFault(FaultKind.BAD_ANSWER, f"The endpoint said: {meter.error}")
         if not (self.committed and meter.complete):
@@ -318,7 +249,7 @@ class Relay:
         Never `[DONE]`: that would call it complete. Plain bodies are cut off, and so is an event
         of which a part has been sent: nothing that came after it could be read.
         """
-        if self.asked.stream and not self._scanner.inside_long:
+        if self.asked.stream and not self._flow.inside_event:
             with trio.move_on_after(FAREWELL_LIMIT_S) as bound:
                 await self.downstream.send(self.asked.dialect.error_event(error))
             if not bound.cancelled_caught:
@@ -329,7 +260,8 @@ class Relay:
         if not self.asked.stream:
             return f"The endpoint did not answer within {self.patience.whole_s:g} s."
         if not self.committed:
-            return f"The endpoint said nothing within {self._limit_s:g} s."
+            limit_s = self.patience.until_anything_s(stream=True)
+            return f"The endpoint said nothing within {limit_s:g} s."
         return "The endpoint's stream stalled."
 
 

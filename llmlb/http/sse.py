@@ -58,6 +58,28 @@ class EventScanner:
             self._inside_long = True
         return pieces
 
+    def whole_events(self, data: bytes) -> tuple[bytes, bytes]:
+        """The events that end in *data*, in one piece, and what comes after them.
+
+        The first is empty where they have to be looked at one by one: lines that do not end in LF,
+        blank lines that may be read in two ways, an event too long to hold. Nothing is taken in.
+        """
+        end = data.rfind(b"\n\n") + 2
+        if end < 2 or self._inside_long:
+            return b"", data
+        block, rest = (data, b"") if end == len(data) else (data[:end], data[end:])
+        if self._held:
+            block = bytes(self._held) + block
+        if len(block) > self._limit_bytes or block.find(b"\r") >= 0 or block.endswith(b"\n\n\n"):
+            return b"", data
+        return block, rest
+
+    def drop(self) -> None:
+        """Forget what is held: it has been passed on with the events of `whole_events`."""
+        if self._held:
+            self._held.clear()
+        self._searched = 0
+
     @property
     def inside_long(self) -> bool:
         """Whether the beginning of an event has been passed on, and not yet its end."""

@@ -24,6 +24,7 @@ from llmlb.http.splicing import Spliced, edited
 from llmlb.types import Api
 from tests.fakes.upstream import make_endpoint
 from tests.http.anthropic.requests import body, in_chat
+from tests.http.holes import all_is_long
 
 MIB = 1024 * 1024
 LONG = "QUJ/" * 2000
@@ -178,8 +179,7 @@ def test_a_body_is_as_valid_as_without_its_holes(sent: bytes) -> None:
         except ValueError:
             return ValueError
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(holes_module, "LONG_BYTES", 4)
+    with all_is_long():
         hollow, holes = take_out(sent)
     assert holes.fill_whole(hollow) == sent
     assert (read(hollow) is ValueError) == (read(sent) is ValueError)
@@ -193,11 +193,24 @@ def test_a_body_is_as_valid_as_without_its_holes(sent: bytes) -> None:
 def test_every_refusal_is_the_same_with_holes_and_without(
     sent: bytes, read: Callable[[bytes], Any]
 ) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(holes_module, "LONG_BYTES", 4)
+    with all_is_long() as patch:
         hollow = verdict(read, sent)
         patch.setattr(holes_module, "LONG_BYTES", 1_000_000)
         assert hollow == verdict(read, sent)
+
+
+@given(st.lists(st.sampled_from(["QUJDREVG", "QUI=", "AB", "a b", "\\/+/+", "x"]), max_size=6))
+def test_places_of_the_hollow_body_are_those_of_the_whole_one(values: list[str]) -> None:
+    sent = b"{%b}" % b",".join(b'"data":"%b"' % value.encode() for value in values)
+    with all_is_long():
+        hollow, holes = take_out(sent)
+    assert len(holes.taken) == sum(len(value) >= 4 and value != "a b" for value in values)
+    for end, taken in zip(holes.mark_ends, holes.taken, strict=True):
+        start = hollow.rindex(b"hole-", 0, end)
+        assert sent[holes.whole_place(start) : holes.whole_place(end)] == taken
+    for place, byte in enumerate(hollow):
+        if byte in b'"{},':
+            assert sent[holes.whole_place(place)] == byte
 
 
 @given(st.text(), st.integers(4090, 4100), st.sampled_from(["data", "Data", '\\"data', "text"]))

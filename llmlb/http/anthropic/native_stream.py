@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
 from llmlb.http.anthropic.usage import from_messages
 from llmlb.http.openai.event_meter import EventMeter
-
-_TELLING = re.compile(
-    rb'"(?:type"\s*:\s*"(?:message_delta|message_stop|error)"|error"\s*:\s*["{])'
-    rb"|(?:^|[\r\n])(?:event:\s*(?:message_delta|message_stop|error)|error:|data:\s*\[DONE\])"
-)
 
 
 @dataclass(slots=True)
@@ -22,7 +16,8 @@ class MessageMeter(EventMeter):
     `[DONE]`, no word of this dialect, ends it too: some engines end all streams alike.
     """
 
-    telling = _TELLING
+    def _names(self, events: bytes) -> bool:
+        return events.find(b"message_") >= 0  # `message_start`, `message_delta`, `message_stop`
 
     def _take_ends(self, ends: bytes) -> None:
         """Only content is that long."""

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import from_json
+import msgspec
+from msgspec import UNSET
 
-from llmlb.errors import InvalidJson, InvalidRequest, LbError, MissingField
+from llmlb.errors import InvalidJson
 from llmlb.http.holes import Holes, take_out
 from llmlb.http.inference import Call, Remember
 from llmlb.http.members import renaming, values_of
 from llmlb.http.openai.dialects import dialect_for
+from llmlb.http.openai.routed import Routed, read_routed
 from llmlb.http.openai.stored import CONVERSATION, RESPONSE
 from llmlb.http.splicing import Edit, spliced
 from llmlb.types import Api, Capability, Endpoint, EndpointId
@@ -40,24 +39,7 @@ _NOTHING: Mapping[str, object] = MappingProxyType({})
 _INCLUDE_USAGE = b'"stream_options":{"include_usage":true},'
 
 
-class _Routed(BaseModel):
-    """The fields that are read; all others are neither looked at nor touched."""
-
-    model_config = ConfigDict(strict=True, extra="ignore")
-
-    model: str = Field(min_length=1)
-    stream: bool | None = None
-    stream_options: Any = None
-    n: Any = None
-    prompt: Any = None
-    previous_response_id: Any = None
-    conversation: Any = None
-    store: Any = None
-    stream_format: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class JsonRequest:
+class JsonRequest(msgspec.Struct, frozen=True):
     """One inference request with a JSON body."""
 
     api: Api
@@ -70,7 +52,7 @@ class JsonRequest:
     """As the client sent it."""
     asking_for_usage: tuple[Edit, ...] = ()
     """What makes it ask for usage at the end of the stream, if it does not."""
-    goes_on_from: Mapping[str, object] = field(default_factory=lambda: _NOTHING)
+    goes_on_from: Mapping[str, object] = msgspec.field(default_factory=lambda: _NOTHING)
     """Fields that name what an endpoint keeps, as the client sent them: not judged yet."""
     remembered: bool = False
 
@@ -106,9 +88,9 @@ def parse_request(api: Api, path: str, body: bytes) -> JsonRequest:
     """Read what routing needs of *body*. Raises InvalidJson, MissingField, InvalidRequest."""
     hollow, holes = take_out(body)
     try:
-        routed = _read(hollow)
+        routed = read_routed(hollow)
     except InvalidJson:
-        routed = _read(body)  # raises, too, and knows the fault's true place
+        routed = read_routed(body)  # raises, too, and knows the fault's true place
     stream = _streams(api, routed)
     return JsonRequest(
         api=api,
@@ -125,51 +107,17 @@ def parse_request(api: Api, path: str, body: bytes) -> JsonRequest:
     )
 
 
-def _read(text: bytes) -> _Routed:
-    try:
-        routed = _Routed.model_validate_json(text)
-    except ValidationError as error:
-        raise _refusal(error) from None
-    if b"NaN" in text or b"Infinity" in text:
-        _refuse_not_a_number(text)
-    return routed
-
-
-def _named_in(routed: _Routed) -> Mapping[str, object]:
+def _named_in(routed: Routed) -> Mapping[str, object]:
     return {RESPONSE: routed.previous_response_id, CONVERSATION: routed.conversation}
 
 
-def _streams(api: Api, routed: _Routed) -> bool:
+def _streams(api: Api, routed: Routed) -> bool:
     if api is Api.SPEECH:
         return bool(routed.stream_format == "sse")
     return bool(routed.stream) and api not in _NEVER_STREAMED
 
 
-def _refuse_not_a_number(text: bytes) -> None:
-    """Raise InvalidJson for what Python takes for a number and JSON does not."""
-    try:
-        from_json(text, allow_inf_nan=False)
-    except ValueError as error:
-        raise InvalidJson(f"The request body is not valid JSON: {error}.") from None
-
-
-def _refusal(error: ValidationError) -> LbError:
-    problem = error.errors(include_url=False)[0]
-    field = str(problem["loc"][0]) if problem["loc"] else None
-    match problem["type"], field:
-        case "json_invalid", _:
-            reason = problem["ctx"]["error"]
-            return InvalidJson(f"The request body is not valid JSON: {reason}.")
-        case _, None:
-            return InvalidJson("The request body must be a JSON object.")
-        case "missing", _:
-            return MissingField(f"'{field}' is required.", param=field)
-        case _:
-            kind = {"model": "a non-empty string", "stream": "a boolean"}.get(field or "", "valid")
-            return InvalidRequest(f"'{field}' must be {kind}.", param=field)
-
-
-def _choices(api: Api, routed: _Routed) -> int:
+def _choices(api: Api, routed: Routed) -> int:
     if api not in _SEVERAL_CHOICES:
         return 1
     n = min(routed.n, _MOST_CHOICES) if isinstance(routed.n, int) and routed.n > 0 else 1
@@ -179,10 +127,10 @@ def _choices(api: Api, routed: _Routed) -> int:
     return n
 
 
-def _for_usage(body: bytes, routed: _Routed, holes: Holes) -> tuple[Edit, ...]:
+def _for_usage(body: bytes, routed: Routed, holes: Holes) -> tuple[Edit, ...]:
     """`stream_options.include_usage`, merged with the client's own options."""
     options = routed.stream_options
-    if "stream_options" not in routed.model_fields_set:
+    if options is UNSET:
         start = body.index(b"{") + 1
         return (Edit(start, start, _INCLUDE_USAGE),)
     if options is not None and not isinstance(options, dict):

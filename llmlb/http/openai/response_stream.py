@@ -18,12 +18,6 @@ _TYPE = rb'(?:"type"\s*:\s*"|(?:^|[\r\n])event:\s*)'
 
 _END = rb"response\.(?:completed|incomplete|cancelled)"
 
-_TELLING = re.compile(
-    _TYPE
-    + rb"(?:%b|response\.failed|error)" % _END
-    + rb'|"error"\s*:\s*["{]|(?:^|[\r\n])(?:error:|data:\s*\[DONE\])'
-)
-
 _LONG_END = re.compile(_TYPE + _END)
 """The end, in an event of which only the ends are known: it repeats the whole answer."""
 
@@ -34,11 +28,17 @@ _BEFORE_CONTENT = frozenset({"response.created", "response.queued", "response.in
 class ResponseMeter(EventMeter):
     """Follows the typed events of one response, which completes, or goes as far as it can."""
 
-    telling = _TELLING
-
     remember: Remember = forget
     """Told what the endpoint keeps, before the first content: the first event says it."""
     _told: bool = False
+
+    def _names(self, events: bytes) -> bool:
+        return (
+            events.find(b"response.completed") >= 0
+            or events.find(b"response.incomplete") >= 0
+            or events.find(b"response.cancelled") >= 0
+            or events.find(b"response.failed") >= 0
+        )
 
     def _take_ends(self, ends: bytes) -> None:
         if _LONG_END.search(ends):

@@ -8,7 +8,7 @@ from typing import Any
 
 from llmlb.accounting import Usage
 from llmlb.http.openai.answer import read_usage
-from llmlb.http.openai.event_meter import EventMeter
+from llmlb.http.openai.event_meter import EventMeter, is_named
 from llmlb.http.openai.long_event import usage_in
 
 _ENDS = (
@@ -20,13 +20,6 @@ _ENDS = (
 """Typed events after which one choice (an image, a speech, a transcript) is complete."""
 
 _END = rb"(?:%b)" % b"|".join(re.escape(kind.encode()) for kind in _ENDS)
-
-_TELLING = re.compile(
-    rb'"(?:finish_reason"\s*:\s*"|usage"\s*:\s*\{|error"\s*:\s*["{]|object"\s*:\s*"error"'
-    rb'|type"\s*:\s*"(?:error|%b)")'
-    rb"|^(?:data:\s*\[DONE\]|event:\s*(?:error|%b)|error:)"
-    rb"|[\r\n](?:data:\s*\[DONE\]|event:\s*(?:error|%b)|error:)" % (_END, _END, _END)
-)
 
 _LONG_END = re.compile(rb'"type"\s*:\s*"%b"|(?:^|[\r\n])event:\s*%b' % (_END, _END))
 """The same of an event of which only the ends are known."""
@@ -49,8 +42,6 @@ class StreamMeter(EventMeter):
     Both at once, for a transcript may come as either: as OpenAI's events, or as vLLM's chunks.
     """
 
-    telling = _TELLING
-
     choices: int = 1
     """How many choices (or images) have to finish."""
     _finished: set[int] = field(default_factory=set)
@@ -59,6 +50,14 @@ class StreamMeter(EventMeter):
     def complete(self) -> bool:
         """Whether the stream may end here: `[DONE]`, or every choice has its finish_reason."""
         return self.done or len(self._finished) >= self.choices
+
+    def _names(self, events: bytes) -> bool:
+        return (
+            is_named(events, b'"finish_reason"')
+            or is_named(events, b'"usage"')
+            or events.find(b".completed") >= 0
+            or events.find(b".done") >= 0
+        )
 
     def _take_ends(self, ends: bytes) -> None:
         if _LONG_END.search(ends):

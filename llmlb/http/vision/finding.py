@@ -1,9 +1,9 @@
 """Which images a request body holds: OpenAI chat and Responses parts, and Anthropic blocks.
 
 A JSON parser would make a second copy of every image (and a third to get there), so this walks
-over the tokens of the body and keeps spans. It takes the body to be valid JSON, which whoever
-reads the model's name has found out already; in one that is not it finds what comes before the
-fault, and nothing worse happens.
+over the tokens of the body, with marks in the place of long base64, and keeps spans. It takes the
+body to be valid JSON, which whoever reads the model's name has found out already; in one that is
+not it finds what comes before the fault, and nothing worse happens.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from llmlb.errors import InvalidRequest
-from llmlb.http.members import MAX_TOKENS, TOKEN, Span
+from llmlb.http.holes import take_out
+from llmlb.http.members import MAX_TOKENS, TOKEN, Span, letters_escaped
 from llmlb.http.vision.part import ImagePart
 
 MAX_DEPTH = 200
@@ -27,6 +29,8 @@ _ROOTS = (b"messages", b"input")
 _LISTS = (b"content", b"output")
 """Where parts stand: in such a list, below such a member of the body. Elsewhere (in a tool's
 JSON schema, say) the same words mean something else."""
+
+_KINDS = (b'"image_url"', b'"input_image"', b'"image"')
 
 _MAX_WORD_BYTES = 256
 
@@ -45,12 +49,30 @@ class _Open:
 
 def find_images(body: bytes) -> list[ImagePart]:
     """The images of *body*, in order. Raises InvalidRequest for a body of too many values."""
-    if b"image" not in body and b"\\u" not in body:  # the usual case, at the speed of memchr
+    if not (_may_name_one(body) or letters_escaped(body)):  # the usual case
         return []
-    return list(_walk(body))
+    hollow, holes = take_out(body)  # of base64 there is nothing to be read
+    return [
+        ImagePart(body, at.param, holes.whole_place(at.start), holes.whole_place(at.end), at.kind)
+        for at in _walk(hollow)
+    ]
 
 
-def _walk(body: bytes) -> Iterator[ImagePart]:
+def _may_name_one(body: bytes) -> bool:
+    """Whether a word that every image part holds stands in *body*, as a whole string."""
+    return body.find(b"image") >= 0 and any(body.find(kind) >= 0 for kind in _KINDS)
+
+
+class _Place(NamedTuple):
+    """Where an image stands in the body that was walked over; as `ImagePart`."""
+
+    param: str
+    start: int
+    end: int
+    kind: str | None
+
+
+def _walk(body: bytes) -> Iterator[_Place]:
     open_ones: list[_Open] = []
     at = n_tokens = 0
     while (token := TOKEN.match(body, at)) is not None:
@@ -85,7 +107,7 @@ def _read_string(holder: _Open, token: re.Match[bytes]) -> None:
         holder.members[holder.key] = token.span(2)
 
 
-def _closed(body: bytes, value: _Open, around: list[_Open]) -> Iterator[ImagePart]:
+def _closed(body: bytes, value: _Open, around: list[_Open]) -> Iterator[_Place]:
     """What comes of an object that has just ended inside *around*."""
     holder = around[-1]
     if holder.is_object:
@@ -106,7 +128,7 @@ def _holds_parts(around: list[_Open]) -> bool:
     return below[-1].is_object and named[-1] in _LISTS and b"input" not in named
 
 
-def _image(body: bytes, part: _Open, around: list[_Open]) -> Iterator[ImagePart]:
+def _image(body: bytes, part: _Open, around: list[_Open]) -> Iterator[_Place]:
     kind = part.members.get(b"type")
     match b"image_url" if kind is None else _word(body, kind):
         case b"image_url" | b"input_image":  # vLLM takes the first without a type as well
@@ -126,7 +148,7 @@ def _image(body: bytes, part: _Open, around: list[_Open]) -> Iterator[ImagePart]
         case _:
             return
     if isinstance(span, tuple):
-        yield ImagePart(body, f"{_place(around)}.{member}", *span, media_type)
+        yield _Place(f"{_place(around)}.{member}", *span, media_type)
 
 
 def _word(body: bytes, span: Span | _Open | None) -> bytes:

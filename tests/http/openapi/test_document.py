@@ -21,7 +21,7 @@ from llmlb.errors import (
 )
 from llmlb.http.application import create_app
 from llmlb.http.manage.body import parse_body
-from llmlb.http.openai.request import _Routed
+from llmlb.http.openai.routed import Routed
 from llmlb.http.openapi.document import ROUTES, build_document
 from llmlb.http.openapi.exchanges import asked, exchange, results
 from llmlb.http.openapi.headers import OF_ALL
@@ -76,7 +76,7 @@ def test_every_field_that_is_routed_on_is_described() -> None:
         if route.tag == "Inference" and route.body is not None:
             assert isinstance(route.body.shape, dict)
             described |= route.body.shape["properties"].keys()
-    assert _Routed.model_fields.keys() <= described
+    assert {*Routed.__struct_fields__} <= described
 
 
 def test_the_examples_of_bodies_and_parameters_fit_their_schemas() -> None:
