@@ -39,8 +39,8 @@ class SocketStream:
         self._fd = sock.fileno()
         self._reads = self._writes = 0
         self._empty = False
-        """Nothing can be expected to be there: all has been read, or a question has been sent since.
-        To look for it in vain would cost more than to wait for what is there."""
+        """Nothing is to be expected there: all has been read, or a question has been sent since. To
+        look for it in vain would cost more than to wait for what is there."""
         self._look = select.poll()
         self._look.register(self._fd, select.POLLIN)
         self._tell: Callable[[], None] | None = None
