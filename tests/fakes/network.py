@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import trio
+import trio.testing
 
-from llmlb.http.streams.byte_stream import StreamBroken
-from tests.fakes.streams import MemoryStream, memory_pair
+from tests.fakes.byte_stream import MemoryByteStream
 
 
 @dataclass(eq=False)
 class ServerSide:
     """The endpoint's end of one connection."""
 
-    stream: trio.abc.Stream | MemoryStream
+    stream: trio.abc.Stream
     requests: list[bytes] = field(default_factory=list)
     """Every request received, head and body."""
     closed_at: float | None = None
@@ -38,7 +37,7 @@ class ServerSide:
                 return self.requests[-1]
             try:
                 more = await self.stream.receive_some(65536)
-            except (trio.BrokenResourceError, StreamBroken):  # a reset: closed with bytes unread
+            except trio.BrokenResourceError:  # a reset: closed with bytes unread
                 more = b""
             if not more:
                 self.was_closed()
@@ -84,18 +83,20 @@ class MemoryNetwork:
         """Whether a connection that has gone stale does not look like it."""
         self.asked: list[tuple[str, int]] = []
 
-    async def connect(self, host: str, port: int) -> MemoryStream:
+    async def connect(self, host: str, port: int) -> MemoryByteStream:
         """See Network."""
         self.asked.append((host, port))
         serve, refusal = await self._reach(host)
         if refusal is not None:
             raise refusal
-        client, server = memory_pair(0 if self.in_step else math.inf)
+        pair = (
+            trio.testing.lockstep_stream_pair if self.in_step else trio.testing.memory_stream_pair
+        )
+        client, server = pair()
         side = ServerSide(server)
         self.connections.append(side)
         self._nursery.start_soon(self._serve, side, serve)
-        client.blind, client.on_close = self.surprising, side.was_closed
-        return client
+        return _ClientSide(client, self._nursery, side, blind=self.surprising)
 
     async def _reach(self, host: str) -> tuple[Serve, BaseException | None]:
         """Who answers at *host*, or why nobody does; takes as long as connecting takes."""
@@ -105,5 +106,28 @@ class MemoryNetwork:
     async def _serve(self, side: ServerSide, serve: Serve) -> None:
         try:
             await serve(side)
-        except StreamBroken:
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
             side.was_closed()
+
+
+class _ClientSide(MemoryByteStream):
+    """The client's end; its server hears at once when it is closed."""
+
+    def __init__(
+        self,
+        stream: trio.abc.HalfCloseableStream,
+        nursery: trio.Nursery,
+        side: ServerSide,
+        *,
+        blind: bool,
+    ) -> None:
+        super().__init__(stream, nursery)
+        self._side, self._blind = side, blind
+
+    @property
+    def peer_gone(self) -> bool:
+        return super().peer_gone and not self._blind
+
+    def close(self) -> None:
+        self._side.was_closed()
+        super().close()

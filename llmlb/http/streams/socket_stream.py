@@ -29,7 +29,7 @@ class SocketStream:
     call itself. Here the system is asked first, and waiting is for when it has nothing.
     """
 
-    __slots__ = ("_asked", "_fd", "_look", "_reads", "_sock", "_tell", "_watched", "_writes")
+    __slots__ = ("_empty", "_fd", "_look", "_reads", "_sock", "_tell", "_watched", "_writes")
 
     def __init__(self, sock: socket.socket) -> None:
         sock.settimeout(0)
@@ -38,9 +38,9 @@ class SocketStream:
         self._sock = sock
         self._fd = sock.fileno()
         self._reads = self._writes = 0
-        self._asked = False
-        """Something was sent since the last read: what comes next hardly is there yet, and to look
-        for it in vain costs more than to wait for what is there."""
+        self._empty = False
+        """Nothing is to be expected there: all has been read, or a question has been sent since. To
+        look for it in vain would cost more than to wait for what is there."""
         self._look = select.poll()
         self._look.register(self._fd, select.POLLIN)
         self._tell: Callable[[], None] | None = None
@@ -76,8 +76,8 @@ class SocketStream:
             tell()
 
     async def receive_some(self) -> bytes:
-        wait = self._asked
-        self._asked = False
+        wait = self._empty
+        self._empty = False
         if self._reads >= TURNS:
             self._reads = 0
             await checkpoint()
@@ -96,6 +96,7 @@ class SocketStream:
                 raise StreamBroken from error
             else:
                 self._reads += 1
+                self._empty = len(data) < READ_BYTES
                 return data
 
     async def send_all(self, data: bytes) -> None:
@@ -103,7 +104,7 @@ class SocketStream:
             self._writes = 0
             await checkpoint()
         sent = self._send(data)
-        self._asked = True
+        self._empty = True
         self._writes += 1
         if sent == len(data):
             return

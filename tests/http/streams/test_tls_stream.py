@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 import pytest
 import trio
+import trio.testing
 import trustme
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from llmlb.http.streams.byte_stream import ByteStream, StreamBroken
 from llmlb.http.streams.tls_stream import CLOSE_WITHIN_S, TlsStream, _Below, tls_over
-from tests.fakes.streams import MemoryStream, memory_pair
+from tests.fakes.byte_stream import MemoryByteStream
 
 AUTHORITY = trustme.CA()
 
@@ -23,7 +24,12 @@ def the_stream_keeps_the_interface(stream: TlsStream) -> ByteStream:
     return stream
 
 
-def server_over(stream: MemoryStream) -> trio.SSLStream[_Below]:
+def memory_pair(nursery: trio.Nursery) -> tuple[MemoryByteStream, MemoryByteStream]:
+    one, other = trio.testing.memory_stream_pair()
+    return MemoryByteStream(one, nursery), MemoryByteStream(other, nursery)
+
+
+def server_over(stream: MemoryByteStream) -> trio.SSLStream[_Below]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     AUTHORITY.issue_cert("a.test").configure_cert(context)
     return trio.SSLStream(_Below(stream), context, server_side=True, https_compatible=True)
@@ -37,17 +43,17 @@ def trusting() -> ssl.SSLContext:
 
 class Ends(NamedTuple):
     ours: TlsStream
-    below: MemoryStream
+    below: MemoryByteStream
     server: trio.SSLStream[_Below]
-    below_server: MemoryStream
+    below_server: MemoryByteStream
 
 
 @pytest.fixture
-async def ends() -> AsyncIterator[Ends]:
-    below, below_server = memory_pair()
+async def ends(nursery: trio.Nursery) -> AsyncIterator[Ends]:
+    below, below_server = memory_pair(nursery)
     server = server_over(below_server)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(server.do_handshake)
+    async with trio.open_nursery() as meanwhile:
+        meanwhile.start_soon(server.do_handshake)
         ours = await tls_over(below, trusting(), "a.test")
     await server.send_all(b"hello")  # and the tickets that come before it
     assert await ours.receive_some() == b"hello"
@@ -72,6 +78,7 @@ async def test_what_came_along_with_an_answer_is_not_overlooked(ends: Ends) -> N
     """The socket has been emptied, and knows nothing of it."""
     await ends.server.send_all(b"answer")
     await ends.server.send_all(b"poison")
+    await wait_all_tasks_blocked()
     assert await ends.ours.receive_some() == b"answer"
     assert not ends.below.peer_gone
     assert ends.ours.peer_gone
@@ -116,11 +123,13 @@ async def test_a_read_that_is_cancelled_has_taken_nothing(
     assert await ends.ours.receive_some() == b"late"
 
 
-async def test_closing_in_good_order_is_bounded_in_time(autojump_clock: MockClock) -> None:
-    below, below_server = memory_pair()
+async def test_closing_in_good_order_is_bounded_in_time(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    below, below_server = memory_pair(nursery)
     server = server_over(below_server)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(server.do_handshake)
+    async with trio.open_nursery() as meanwhile:
+        meanwhile.start_soon(server.do_handshake)
         ours = await tls_over(below, trusting(), "a.test")
     await ours.aclose()
     assert trio.current_time() <= CLOSE_WITHIN_S
@@ -129,8 +138,8 @@ async def test_closing_in_good_order_is_bounded_in_time(autojump_clock: MockCloc
 
 
 @pytest.mark.parametrize("host", ["a.test", "b.test"])
-async def test_whoever_is_not_believed_is_not_spoken_to(host: str) -> None:
-    below, below_server = memory_pair()
+async def test_whoever_is_not_believed_is_not_spoken_to(nursery: trio.Nursery, host: str) -> None:
+    below, below_server = memory_pair(nursery)
     server = server_over(below_server)
 
     async def serve() -> None:
@@ -140,22 +149,23 @@ async def test_whoever_is_not_believed_is_not_spoken_to(host: str) -> None:
             await server.send_all(b"x")
 
     context = ssl.create_default_context() if host == "a.test" else trusting()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(serve)
+    async with trio.open_nursery() as meanwhile:
+        meanwhile.start_soon(serve)
         with pytest.raises(ssl.SSLCertVerificationError):
             await tls_over(below, context, host)
     assert below.peer_gone
 
 
 async def test_a_handshake_that_breaks_or_is_cancelled_closes_what_is_below(
-    autojump_clock: MockClock,
+    nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    below, below_server = memory_pair()
+    below, below_server = memory_pair(nursery)
     with trio.move_on_after(3):
         await tls_over(below, trusting(), "a.test")
     assert trio.current_time() == 3
+    await wait_all_tasks_blocked()
     assert below_server.peer_gone
-    below, below_server = memory_pair()
+    below, below_server = memory_pair(nursery)
     await below_server.aclose()
     with pytest.raises((StreamBroken, ssl.SSLError)):
         await tls_over(below, trusting(), "a.test")

@@ -15,8 +15,8 @@ from llmlb.http.upstream.faults import AddressRefused
 from llmlb.http.upstream.guarded import HEAD_START_S, MAX_ADDRESSES, GuardedNetwork, resolve
 from llmlb.http.upstream.listener import Listener
 from llmlb.http.upstream.rules import for_endpoints, for_strangers
+from tests.fakes.byte_stream import MemoryByteStream
 from tests.fakes.network import MemoryNetwork, ServerSide
-from tests.fakes.streams import MemoryStream
 
 PUBLIC, OTHER = "93.184.216.34", "8.8.4.4"
 
@@ -208,7 +208,7 @@ class Roads(MemoryNetwork):
         super().__init__(nursery, silent)
         self.delays_s = delays_s
 
-    async def connect(self, host: str, port: int) -> MemoryStream:
+    async def connect(self, host: str, port: int) -> MemoryByteStream:
         self.connect_delay_s = self.delays_s[host]
         return await super().connect(host, port)
 
