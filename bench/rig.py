@@ -210,7 +210,8 @@ async def rig(endpoints: Sequence[Endpoint]) -> AsyncIterator[Rig]:
                 yield Rig(house, exchange, metrics, inline)
                 house.close()
         finally:
-            await store.close()
+            with trio.CancelScope(shield=True):  # it is in memory, and takes no time
+                await store.close()
 
 
 async def _house(

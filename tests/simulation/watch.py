@@ -20,7 +20,7 @@ FAULTS = ("an exchange failed", "the application failed", "a request failed", "a
 
 def keep_books(house: House, ledger: Ledger, trace: Trace) -> None:
     """Take down every ask for a lease and every end of an attempt of *house* from now on."""
-    wait, finished = house.admission.wait_for_ready_with_timeout, house.finished
+    wait, finished = house.admission.wait_for_ready, house.finished
 
     async def noted_wait(model: str, *args: Any, **more: Any) -> WaitResult:
         account = current.get()
@@ -48,7 +48,7 @@ def keep_books(house: House, ledger: Ledger, trace: Trace) -> None:
         finished(endpoint, request)
 
     replaced: Any = house
-    replaced.admission.wait_for_ready_with_timeout = noted_wait
+    replaced.admission.wait_for_ready = noted_wait
     replaced.finished = noted_finished
 
 
