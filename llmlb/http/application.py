@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
-from types import TracebackType
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from typing import Any
 
 import structlog
 import trio
@@ -19,17 +18,14 @@ from werkzeug.exceptions import BadHost
 from werkzeug.routing import MapAdapter
 
 from llmlb.actors.prober import Surveyor
-from llmlb.declared import apply_declared
 from llmlb.errors import ShuttingDown, StartupError
-from llmlb.house import House, open_house
+from llmlb.house import House
 from llmlb.http.access.needs import refuse_undeclared
-from llmlb.http.access.opening import Doors, make_first_admin, open_doors
-from llmlb.http.access.passwords import Passwords
+from llmlb.http.access.opening import Doors
 from llmlb.http.asgi import HttpConnection, Lifespan, LlmlbRequest
 from llmlb.http.asgi_websocket import WebsocketConnection
 from llmlb.http.auditing import event_of
 from llmlb.http.bodies import BodyBudget
-from llmlb.http.engines.surveyor import HttpSurveyor
 from llmlb.http.exchange import Exchange
 from llmlb.http.hooks import install_hooks
 from llmlb.http.intake.reception import Reception
@@ -39,31 +35,17 @@ from llmlb.http.lane.lane import Lane, lane_fits
 from llmlb.http.lane.taking import PassOn, Server, serve_taken
 from llmlb.http.logs import Logs
 from llmlb.http.metrics.page import Metrics
+from llmlb.http.premises import Ground, Premises, open_premises
 from llmlb.http.response_policy import ResponsePolicy
 from llmlb.http.routes import register_routes
-from llmlb.http.tracing.exporting import tracing_by
 from llmlb.http.upstream.client import UpstreamClient
-from llmlb.http.upstream.guarded import GuardedNetwork
 from llmlb.http.upstream.listener import Listener
-from llmlb.http.upstream.pooled_client import PooledUpstreamClient
-from llmlb.http.upstream.rules import for_endpoints, for_strangers
-from llmlb.http.vision.gate import ImageGate
-from llmlb.http.vision.remote import ImageFetch, RemoteImages
 from llmlb.http.wire.connection import Limits
 from llmlb.settings import Settings, load_settings
 from llmlb.store.database import ThreadRunner
-from llmlb.store.opening import open_store
 from llmlb.world import World
 
 log = structlog.get_logger()
-
-T = TypeVar("T")
-
-ExceptionInfo = (
-    tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
-)
-
-CLOSING_LIMIT_S = 5.0
 
 
 class LlmlbApp(QuartTrio):
@@ -90,12 +72,8 @@ class LlmlbApp(QuartTrio):
         self.crash: BaseException | None = None
         """What ended the house, if it did not end by itself."""
         self.startup_error: StartupError | None = None
-        self._house: House | None = None
-        self._exchange: Exchange | None = None
-        self._doors: Doors | None = None
-        self._surveyor: Surveyor | None = None
+        self._premises: Premises | None = None
         self._reception: Reception | None = None
-        self._metrics: Metrics | None = None
         self._limits: Limits | None = None
         self._lane: Lane | None = None
         self.hosted = False
@@ -116,39 +94,47 @@ class LlmlbApp(QuartTrio):
         self.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
 
     @property
+    def _standing(self) -> Premises:
+        if self._premises is None:
+            raise _not_serving()
+        return self._premises
+
+    @property
     def house(self) -> House:
         """The house. Raises ShuttingDown before it is open and after it has closed."""
-        return _standing(self._house)
+        return self._standing.house
 
     @property
     def draining(self) -> bool:
         """Whether it finishes what it has begun, and begins nothing new."""
-        return self._house is not None and not self._house.open
+        return self._premises is not None and not self._premises.house.open
 
     @property
     def exchange(self) -> Exchange:
         """The core of the inference routes. Raises ShuttingDown like `house`."""
-        return _standing(self._exchange)
+        return self._standing.exchange
 
     @property
     def doors(self) -> Doors:
         """All that letting people in takes. Raises ShuttingDown like `house`."""
-        return _standing(self._doors)
+        return self._standing.doors
 
     @property
     def surveyor(self) -> Surveyor:
         """Asks endpoints about themselves. Raises ShuttingDown like `house`."""
-        return _standing(self._surveyor)
+        return self._standing.surveyor
 
     @property
     def reception(self) -> Reception:
         """Takes in the bodies of requests. Raises ShuttingDown before the house is open."""
-        return _standing(self._reception)
+        if self._reception is None:
+            raise _not_serving()
+        return self._reception
 
     @property
     def metrics(self) -> Metrics:
         """What is measured. Raises ShuttingDown like `house`."""
-        return _standing(self._metrics)
+        return self._standing.metrics
 
     def taken(
         self,
@@ -197,34 +183,31 @@ class LlmlbApp(QuartTrio):
 
     def cut_off(self) -> None:
         """End what is still being answered, each with an error in its own dialect."""
-        if self._exchange is not None:
-            self._exchange.cut_off.now()
-        if self._house is not None:
-            self._house.end_events()
+        if self._premises is not None:
+            self._premises.exchange.cut_off.now()
+            self._premises.house.end_events()
         self.logs.tail.end()
 
     async def close(self) -> None:
         """Stop everything, having written what is to be written. The caller bounds the time."""
         self.logs.tail.end()
-        if self._house is not None:
-            self._house.close()
+        if self._premises is not None:
+            self._premises.house.close()
             await self._ended.wait()
 
     def tell_audit(self, status: int) -> None:
         """Record the request at hand, which is answered with *status*, if it changes something."""
-        if self._house is not None:
-            event = event_of(status, self._house.world.now())
+        if self._premises is not None:
+            house = self._premises.house
+            event = event_of(status, house.world.now())
             if event is not None:
-                self._house.tell_audit(event)
+                house.tell_audit(event)
 
     def log_exception(self, *told: Any) -> None:  # noqa: ANN401 - see below
-        """Quart's notes on what broke; a start that was refused has been told already.
-
-        Quart 0.23 tells the context and then the error, 0.22 the error alone.
-        """
-        exception_info: ExceptionInfo = told[-1]
-        if not isinstance(exception_info[1], StartupError):
-            log.error("the application failed", exc_info=exception_info)
+        """Quart's notes on what broke; a start that was refused has been told already."""
+        exc_info = told[-1]  # Quart 0.23 tells the context before it
+        if not isinstance(exc_info[1], StartupError):
+            log.error("the application failed", exc_info=exc_info)
 
     async def _live(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         settings = self._given_settings or load_settings()
@@ -242,70 +225,41 @@ class LlmlbApp(QuartTrio):
             max_upload_bytes=settings.max_upload_bytes,
             progress_timeout_s=settings.body_progress_timeout_s,
         )
-        async with AsyncExitStack() as held:
-            store = await open_store(
-                settings.database,
-                data_dir=settings.data_path,
-                secret_key=settings.secret_key,
-                run_in_thread=self.run_in_thread,
-                now=self._world.now,
-            )
-            held.push_async_callback(_even_if_cancelled, store.close)
-            await apply_declared(settings, store, now=self._world.now)
-            passwords = Passwords(self.run_in_thread)
-            await make_first_admin(settings, store, passwords, self._world)
-            client = self._given_client or PooledUpstreamClient(
-                instance_id=self.instance_id,
-                connect_timeout_s=settings.connect_timeout_s,
-                network=GuardedNetwork(for_endpoints(self.listener)),
-            )
-            held.push_async_callback(_even_if_cancelled, client.aclose)
-            self._surveyor = HttpSurveyor(client)
-            metrics = Metrics()
-            house = await open_house(
-                settings,
-                store,
-                self._surveyor,
-                world=self._world,
-                drop_connections=lambda gone: self.nursery.start_soon(client.forget, gone),
-                on_answered=metrics.answered,
-            )
+        ground = Ground(
+            settings,
+            self._world,
+            self.run_in_thread,
+            self.instance_id,
+            self.body_budget,
+            self.listener,
+            self._given_client,
+            self.nursery,
+        )
+        async with open_premises(ground) as premises, self._lane_to(settings, self._reception):
+            house = premises.house
             self.logs.redactor.catalog = lambda: house.registry.catalog
-            metrics.follow(house, self.body_budget, client.statistics)
-            images = PooledUpstreamClient(
-                instance_id=self.instance_id,
-                connect_timeout_s=settings.connect_timeout_s,
-                network=GuardedNetwork(for_strangers(settings.image_fetch_allow, self.listener)),
-            )
-            held.push_async_callback(_even_if_cancelled, images.aclose)
-            images_gate = ImageGate(
-                RemoteImages(ImageFetch(settings.image_fetch), images),
-                self.body_budget,
-                self.run_in_thread,
-            )
-            url = (self.listener or Listener(settings.host, settings.port)).url
-            self._doors = await open_doors(settings, house, passwords, self.run_in_thread, url)
-            gate = self._doors.gate
-            tracing = await held.enter_async_context(
-                tracing_by(settings, self._world.now, lambda: house.registry.catalog)
-            )
-            self._exchange = Exchange(
-                house, client, images_gate, gate, self.instance_id, tracing=tracing
-            )
-            self._house, self._metrics, self.served = house, metrics, True
-            self._limits = Limits.of(settings)
-            if settings.lane == "on" and lane_fits():
-                lane = Lane(
-                    self, self._reception, self._limits, body_limit_s=settings.body_timeout_s
-                )
-                self._lane = await held.enter_async_context(lane.open())
+            self._premises, self.served = premises, True
             try:
-                async with metrics.lag.watched():
+                async with premises.metrics.lag.watched():
                     await house.run(task_status=task_status)
             finally:
-                self._house = self._exchange = self._doors = self._surveyor = self._metrics = None
-                self._lane = None
+                self._premises = None
         self._ended.set()
+
+    @asynccontextmanager
+    async def _lane_to(self, settings: Settings, reception: Reception) -> AsyncIterator[None]:
+        """Within it, connections that are taken may begin on the lane, if that is on."""
+        self._limits = Limits.of(settings)
+        if settings.lane == "off" or not lane_fits():
+            yield
+            return
+        lane = Lane(self, reception, self._limits, body_limit_s=settings.body_timeout_s)
+        async with lane.open():
+            self._lane = lane
+            try:
+                yield
+            finally:
+                self._lane = None
 
 
 def create_app(
@@ -339,13 +293,5 @@ def create_app(
     return app
 
 
-async def _even_if_cancelled(close: Callable[[], Awaitable[None]]) -> None:
-    """Close something in good order, also when the house falls; bounded in time."""
-    with trio.move_on_after(CLOSING_LIMIT_S, shield=True):
-        await close()
-
-
-def _standing(part: T | None) -> T:
-    if part is None:
-        raise ShuttingDown("The balancer is not serving; try again in a moment.", retry_after_s=5)
-    return part
+def _not_serving() -> ShuttingDown:
+    return ShuttingDown("The balancer is not serving; try again in a moment.", retry_after_s=5)

@@ -17,10 +17,11 @@ from hypercorn.config import Config
 from hypercorn.trio import serve as hypercorn_serve
 
 from llmlb.errors import StartupError
-from llmlb.http.application import CLOSING_LIMIT_S, LlmlbApp, create_app
+from llmlb.http.application import LlmlbApp, create_app
 from llmlb.http.heap import give_back_large_blocks
 from llmlb.http.logs.logs import SERVER
 from llmlb.http.policy import is_loopback
+from llmlb.http.premises import CLOSING_LIMIT_S
 from llmlb.http.upstream.listener import Listener
 from llmlb.http.wire.websocket import MOST_BYTES
 from llmlb.settings import Settings

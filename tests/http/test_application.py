@@ -512,7 +512,7 @@ async def test_an_unexpected_fault_at_the_start_is_reported_and_logged(
         await trio.lowlevel.checkpoint()
         raise RuntimeError("what is this?")
 
-    monkeypatch.setattr("llmlb.http.application.open_store", breaks)
+    monkeypatch.setattr("llmlb.http.premises.open_store", breaks)
     await unstarted.lifespan.start(nursery)
     await unstarted.lifespan.until_ended()
 

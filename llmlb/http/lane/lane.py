@@ -63,11 +63,11 @@ class Lane:
         return self._app.draining or self.clock.stopping
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[Lane]:
+    async def open(self) -> AsyncIterator[None]:
         """Within it, connections can be served."""
         async with trio.open_nursery() as self._tasks:
             self._tasks.start_soon(self.clock.run)
-            yield self
+            yield
             self._tasks.cancel_scope.cancel()
 
     def asked(self) -> float:
