@@ -1,0 +1,1 @@
+"""How fast llmlb is, beside others, on this machine: `python -m bench --help`."""
