@@ -23,6 +23,7 @@ mpl.rcParams.update(
 )
 
 from matplotlib import pyplot as plt  # noqa: E402 - it has to be told first what to draw for
+from matplotlib.ticker import StrMethodFormatter  # noqa: E402
 
 from bench.results import LLMLB, Results, load  # noqa: E402
 
@@ -60,9 +61,10 @@ def _bars(axes: Axes, results: Results, figure: str, title: str) -> None:
     bars = axes.barh(list(values), list(values.values()), color=colours, height=0.65)
     texts = [f"{value:,.{0 if value >= 100 else 1}f}" for value in values.values()]
     axes.bar_label(bars, texts, padding=3)
-    axes.set_title(title, fontsize=9, loc="left")
+    axes.set_title(f"{title} (each decade as wide)", fontsize=9, loc="left")
     axes.set_xscale("log")
-    axes.margins(x=0.35)
+    if values:
+        axes.set_xlim(min(values.values()) / 3, max(values.values()) * 6)
     axes.tick_params(left=False)
     axes.xaxis.set_visible(False)
     axes.spines["bottom"].set_visible(False)
@@ -76,7 +78,9 @@ def _growth(results: Results, path: Path) -> Path:
             axes.plot(*zip(*row, strict=True), marker="o", ms=3, color=colour, label=what)
     axes.set_title("CPU per plain request, µs", fontsize=9, loc="left")
     axes.set_xscale("log")
-    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.set_ylim(0, 1.15 * max((of["cpu_us"] for of in results.growth), default=1))
     axes.set_xlabel("how many there are")
     axes.legend(frameon=False, loc="lower right")
     return _save(figure, path)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import trio
@@ -77,7 +78,7 @@ async def _fill_store(store: Store, keys: int, rows: int) -> None:
     made = [_key(number, owner, now) for number in range(keys)]
     await store.accounts.change(made, ())
     records = _records(rows, endpoint, [key.id for key in made], owner, now)
-    while burst := [record for record, _ in zip(records, range(ROWS_AT_ONCE), strict=False)]:
+    while burst := list(islice(records, ROWS_AT_ONCE)):
         await store.history.write(burst)
 
 

@@ -19,6 +19,8 @@ MANY_STREAMS, MANY_MODEL = 1_000, "stub-n100-i50000"
 OPEN_MODEL = "stub-n100-i1000000"
 """1 a second: streams that are open, and little else."""
 
+NEARLY_ALL = 0.95
+
 CALM_S = 1.0
 """After the start, before memory is called idle."""
 
@@ -85,6 +87,8 @@ def _loaded(lg: Path, ask: Ask, running: Running, *, weigh: bool) -> Measured:
     found = put_load(lg, ask, running.port, key=running.key, pid=running.pid, weigh=weigh)
     if found.load.fault is not None:
         raise Faulty(found.load.fault)
+    if weigh and found.load.chunks_per_s < ask.connections * NEARLY_ALL:  # one a second, each
+        raise Faulty(f"only about {found.load.chunks_per_s:.0f} of the streams were open")
     return found
 
 

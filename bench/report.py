@@ -168,7 +168,7 @@ def _start(results: Results) -> str:
 
 def _soak(soaked: Soaked | None) -> str:
     if soaked is None:
-        return "Not run yet: `python -m bench soak --minutes 30`."
+        return "Not run: `python -m bench soak --minutes 30`."
     before, after = soaked.before, soaked.after
     rows = [
         (name, str(getattr(before, name)), str(getattr(after, name)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import sys
 from collections.abc import Sequence
@@ -80,6 +81,7 @@ class Run:
         command = " ".join(("taskset", "-c", str(PROXY_CORE), *contender.command(scene, port)))
         for place, name in {**names, str(port): "PORT"}.items():
             command = command.replace(place, name)
+        command = re.sub(r"(--prometheus-port) \d+", r"\1 PORT", command)
         self.results.commands[contender.name] = command
 
     def _turn(self, number: int, contender: Contender, scene: Scene) -> None:

@@ -9,6 +9,9 @@ from bench.measures import MANY_STREAMS
 from bench.results import LLMLB, Results
 from bench.soak import Soaked, grown
 
+SHORTEST_SOAK_MINUTES = 10
+"""In less, caches that fill look like a leak."""
+
 ALL_FAST_CHUNKS, ALL_MANY_CHUNKS = 25_600, 20_000
 
 
@@ -84,7 +87,8 @@ def _growth(results: Results) -> Iterator[Verdict]:
 
 
 def _soak(soaked: Soaked | None) -> Iterator[Verdict]:
-    slope = None if soaked is None else soaked.slope_mb_per_h
+    long_enough = soaked is not None and soaked.minutes >= SHORTEST_SOAK_MINUTES
+    slope = soaked.slope_mb_per_h if soaked is not None and long_enough else None
     yield _bounded("soak: memory after the warm-up", slope, "≤", 1.0, "MB/h")
     left = "–"
     if soaked is not None:
