@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ DRAW_LIMIT_S = 120
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Give the exit code: 1 where something could not be measured, or llmlb erred."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started ends with us
     asked = _parser().parse_args(arguments)
     try:
         code: int = asked.act(asked)

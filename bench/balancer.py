@@ -95,6 +95,11 @@ class Llmlb(Contender):
         with self.manager(running.port) as manager:
             manager.prove(running.key)
 
+    def unrecorded(self, running: Running) -> int:
+        """Of how many requests the history is lost: it could not keep up. 0, or it cheats."""
+        with self.manager(running.port) as manager:
+            return int(manager.metric("llmlb_history_dropped_total"))
+
 
 def _logged_in(client: httpx.Client, said: object) -> str | None:
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from bench.load import Ask
 from bench.measures import FULL, QUICK, Plan
@@ -91,8 +92,8 @@ def _introduction(results: Results) -> str:
         "llmlb runs with all that it does switched on. Before each of its turns "
         f"({results.proofs} here) one request shows it: without a key the answer is 401, with it "
         "200 and the name of the endpoint that the lease was for; then there is a row of it in "
-        "the history, and `/metrics` has counted it. Whatever was answered by an error, or broke, "
-        "is no figure: it is named below."
+        "the history, and `/metrics` has counted it. After the turn nothing may be missing from "
+        "the history. Whatever was answered by an error, or broke, is no figure: it is named below."
     )
 
 
@@ -203,7 +204,7 @@ def _commands(results: Results) -> str:
 
 def _plan(results: Results) -> Plan:
     usual = QUICK if results.quick else FULL
-    return Plan(results.window_s, usual.warmup_s, usual.rounds)
+    return replace(usual, window_s=results.window_s)
 
 
 def load_command(ask: Ask) -> str:

@@ -7,6 +7,7 @@ import secrets
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -91,7 +92,9 @@ class Run:
                 if contender is self._balancer:
                     self._balancer.prove(running)
                     self.results.proofs += 1
-                figures, faults = measure(self._tools.lg, self._plan, running)
+                figures, faults = measure(self._tools.lg, self._plan, running, weigh=number == 0)
+                if contender is self._balancer and (lost := self._balancer.unrecorded(running)):
+                    faults.append(f"{contender.name}: {lost:,} requests were not recorded")
         except Unavailable as reason:
             figures, faults = {}, [f"{contender.name}: {reason}"]
         for fault in faults:
@@ -120,7 +123,7 @@ def compare_all(
 ) -> Results:
     """The whole benchmark. Raises Unavailable, NotShown. Blocks for minutes."""
     usual = QUICK if quick else FULL
-    plan = Plan(window_s or usual.window_s, usual.warmup_s, rounds or usual.rounds)
+    plan = replace(usual, window_s=window_s or usual.window_s, rounds=rounds or usual.rounds)
     with TemporaryDirectory(prefix="bench-") as directory:
         one = Run(compile_tools(), Path(directory), quick=quick, plan=plan)
         one.compare(wanted)
