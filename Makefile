@@ -8,10 +8,10 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo serve test unit simulate e2e test-313 lint scan format api-doc lock clean env-app env-demo env-dev
+.PHONY: help demo serve test unit simulate e2e bench bench-quick test-313 lint scan format api-doc lock clean env-app env-demo env-dev
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: env-demo ## two real llama.cpp servers behind the balancer, until Ctrl-C (PORT=32768)
 	@exec $(BIN)/llmlb demo --port $(PORT)
@@ -33,6 +33,12 @@ e2e: env-dev ## the part with real servers and real sockets
 
 test-313: env-dev ## the unit tests of store, house and HTTP on Python 3.13, if there is one
 	@scripts/test-313.sh
+
+bench: env-app ## how fast it is, beside others: docs/performance.md (needs gcc; 10 min)
+	@exec $(BIN)/python -m bench run
+
+bench-quick: env-app ## the same at a glance, whose figures say little (2 min)
+	@exec $(BIN)/python -m bench run --quick
 
 lint: env-dev ## style, types, async rules, layers
 	$(BIN)/ruff check llmlb tests scripts bench
@@ -57,7 +63,7 @@ lock: ## write requirements/*.txt anew (needs uv; UPGRADE=--upgrade for newer ve
 	@scripts/lock.sh $(UPGRADE)
 
 clean: ## remove environments, caches and what the demonstration left
-	rm -rf .venv .venv313 .demo build dist .coverage .coverage.* htmlcov
+	rm -rf .venv .venv313 .demo build bench/build dist .coverage .coverage.* htmlcov
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find llmlb tests -name __pycache__ -type d -prune -exec rm -rf {} +
 

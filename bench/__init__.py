@@ -1,1 +1,1 @@
-"""How fast the balancer is, measured."""
+"""How fast llmlb is, beside others, on this machine: `python -m bench --help`."""
