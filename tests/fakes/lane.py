@@ -26,7 +26,7 @@ class LaneRequest(Request):
 
     def __init__(self, app: LlmlbApp, path: str, body: bytes, **more: Any) -> None:
         super().__init__(app, "POST", path, body, **more)
-        self._lane = app._lane
+        self._lane = getattr(app, "_lane", None)  # there are applications without one
         headers = list(self.scope["headers"])
         names = {name.lower() for name, _ in headers}
         headers += [(b"host", b"x")] * (b"host" not in names)

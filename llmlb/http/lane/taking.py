@@ -7,7 +7,7 @@ import socket
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import structlog
 import trio
@@ -130,9 +130,8 @@ class _Taken:
         self, stream: ByteStream, received: bytes
     ) -> tuple[ByteStream, bytes] | None:
         """See Otherwise."""
-        assert isinstance(stream, SocketStream)
         try:
-            sock = stream.detach()
+            sock = cast("SocketStream", stream).detach()
         except StreamBroken:
             return None
         below = trio.socket.from_stdlib_socket(sock)
