@@ -86,7 +86,7 @@ class Mailbox(Generic[M]):
         self._receive: trio.MemoryReceiveChannel[M]
         self._send, self._receive = trio.open_memory_channel(math.inf)
         self._owed: set[Reply[Any]] = set()
-        self._high_water = 0
+        self._waiting = self._high_water = 0
 
     def tell(self, message: M) -> None:
         """Put *message* in. Works in `finally` and while cancelled. Raises ActorGone."""
@@ -94,6 +94,7 @@ class Mailbox(Generic[M]):
             self._send.send_nowait(message)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise ActorGone from None
+        self._waiting += 1
 
     async def ask(self, request: Ask[T]) -> T:
         """Put *request* in and wait for its answer. Raises ActorGone. Cancel to give up."""
@@ -115,10 +116,12 @@ class Mailbox(Generic[M]):
             with self._receive as inbox:
                 task_status.started()
                 async for message in inbox:
-                    waiting = inbox.statistics().current_buffer_used + 1
+                    waiting = self._waiting
                     self._high_water = max(self._high_water, waiting)
+                    self._waiting -= 1
                     handle(message)
                     for _ in range(waiting - 1):  # the rest of the burst, no checkpoint each
+                        self._waiting -= 1
                         handle(inbox.receive_nowait())
         finally:
             for reply in tuple(self._owed):
@@ -130,5 +133,4 @@ class Mailbox(Generic[M]):
 
     def statistics(self) -> MailboxStatistics:
         """A frozen count of what waits inside."""
-        waiting = self._receive.statistics().current_buffer_used
-        return MailboxStatistics(waiting, max(waiting, self._high_water))
+        return MailboxStatistics(self._waiting, max(self._waiting, self._high_water))

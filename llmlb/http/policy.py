@@ -7,6 +7,7 @@ import math
 import re
 import uuid
 from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from llmlb.errors import HeadersTooLarge, InvalidRequest, LoopDetected, SetupRequired
@@ -133,6 +134,7 @@ def refuse_loops(headers: Mapping[str, str], instance_id: str) -> None:
         )
 
 
+@lru_cache(maxsize=4096)
 def is_loopback(address: str | None) -> bool:
     """Whether *address* can only be this machine; what is no address is not."""
     try:

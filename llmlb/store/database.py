@@ -51,7 +51,7 @@ class Transaction:
 
     def run(self, statement: str, *values: Value) -> int:
         """Run one statement; how many rows it changed. Raises sqlite3.Error."""
-        return self._connection.execute(statement, [storable(v) for v in values]).rowcount
+        return self._execute(statement, values).rowcount
 
     def rows(self, statement: str, *values: Value) -> list[dict[str, Any]]:
         """All rows of a query, by column name. Raises sqlite3.Error."""
@@ -59,10 +59,17 @@ class Transaction:
 
     def each(self, statement: str, *values: Value) -> Iterator[dict[str, Any]]:
         """The rows of a query one by one, by column name. Raises sqlite3.Error."""
-        cursor = self._connection.execute(statement, [storable(v) for v in values])
+        cursor = self._execute(statement, values)
         names = [column[0] for column in cursor.description]
         for row in cursor:
             yield dict(zip(names, row, strict=True))
+
+    def _execute(self, statement: str, values: tuple[Value, ...]) -> sqlite3.Cursor:
+        """What no column can hold is refused before anything is done, and made to fit then."""
+        try:
+            return self._connection.execute(statement, values)
+        except (OverflowError, UnicodeEncodeError):
+            return self._connection.execute(statement, [storable(v) for v in values])
 
 
 @contextmanager

@@ -20,6 +20,8 @@ WINDOW_S = 60.0
 _GRAIN_S = 1.0
 """What comes within a second is counted together, as of its end: at most 61 entries are kept."""
 
+_NO_LIMITS = KeyLimits()
+
 MOST_IDLE = 1_000
 """Budgets of keys that may not be used any more, before they are looked through."""
 
@@ -122,8 +124,8 @@ class Limits:
         when they are spent: requests that run at the same time may go beyond the limit together,
         and it then takes as much longer until the next one may begin.
         """
-        if key is None or key.limits == KeyLimits():
-            return Ticket(KeyLimits(), None, self._clock)
+        if key is None or key.limits == _NO_LIMITS:
+            return Ticket(_NO_LIMITS, None, self._clock)
         now_s, limits = self._clock(), key.limits
         budget = self._budget_of(key.id, now_s)
         told = _headers(limits, budget, now_s)
