@@ -103,6 +103,7 @@ async def test_what_is_idle_for_too_long_is_closed_by_one_sweep_and_not_used_bef
 async def test_a_connection_that_was_closed_meanwhile_is_not_tried(net: Net) -> None:
     await net.ask()
     await net.network.connections[0].hang_up()
+    await trio.testing.wait_all_tasks_blocked()
     assert await net.ask() == (200, b"hello")
     assert net.statistics() == (1, 0, 2, 0, 0)
 
