@@ -74,6 +74,8 @@ class Lease:
     """Set by the holder before releasing."""
     verdict: Verdict = NO_FAULT
     """Set by the holder before releasing, if it failed."""
+    awaited: bool = True
+    """Whether anything depends on its answer's beginning; if not, nobody is told of that."""
     _released: bool = False
 
     def release(self) -> None:
@@ -83,7 +85,7 @@ class Lease:
 
     def begun(self) -> None:
         """Tell that the first piece of the answer is there, and good."""
-        if not self._released:
+        if self.awaited and not self._released:
             self._owner.begun(self.serial)
 
     def take_back(self) -> None:

@@ -185,8 +185,9 @@ class Wiring:
     def answered(self, record: RequestRecord) -> None:
         """A client's request has come to its end, whatever that was."""
         self.recent.add(record)
-        for event in events_of(record):
-            self.tell_event(event)
+        if self.feed.followed:
+            for event in events_of(record):
+                self.tell_event(event)
         with suppress(ActorGone):
             self.journal.answered(record)
         with suppress(ActorGone):

@@ -350,9 +350,9 @@ async def test_a_slow_stream_breaks_off_when_the_house_is_gone(served: Served) -
 async def test_nobody_follows_a_house_that_has_just_closed(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house = served.app.house
+    premises = served.app._premises
     await served.lifespan.stop()
-    monkeypatch.setattr(served.app, "_house", house)
+    monkeypatch.setattr(served.app, "_premises", premises)
     reply = await served("GET", EVENTS)
     assert (reply.status, reply.error["code"]) == (503, "shutting_down")
     assert reply.headers["retry-after"] == "5"

@@ -151,6 +151,11 @@ class Circuits:
             circuit.canary = serial
             self._tell(endpoint_id, CircuitState.HALF_OPEN, circuit)
 
+    def is_open(self, endpoint_id: EndpointId) -> bool:
+        """Whether a lease that is granted now can close it by the beginning of its answer."""
+        circuit = self._circuits.get(endpoint_id)
+        return circuit is not None and circuit.open
+
     def begun(self, serial: int, endpoint_id: EndpointId) -> bool:
         """The first piece of the answer to *serial* is good. Returns whether that closed it."""
         circuit = self._circuits.get(endpoint_id)

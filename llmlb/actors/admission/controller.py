@@ -233,7 +233,9 @@ class AdmissionController(AdmissionFace):
     def _grant(self, waiter: WaitForReady, best: Endpoint, view: View, now_s: float) -> None:
         """Give *waiter* a lease on *best*, which has room."""
         own_id = self._catalog.own_id(best, waiter.model)
-        lease = Lease(next(self._serials), best, own_id, waiter.place, self)
+        # No circuit that opens later is closed by it, nor is a retry counted that is none.
+        awaited = waiter.arrival is not None or self._health.circuits.is_open(best.id)
+        lease = Lease(next(self._serials), best, own_id, waiter.place, self, awaited=awaited)
         ready = Ready(lease, now_s - waiter.joined_at_s, view, waiter.on_arrival)
         if waiter.reply.answer(ready):
             self._slots.take(lease.serial, best.id)

@@ -78,6 +78,8 @@ class EventFeed:
         self._mailbox = Mailbox[Message]()
         self._known, self._now, self._gauges = known, now, gauges
         self._readers = Readers()
+        self.followed = False
+        """Whether anybody has ever followed: until then nobody can have missed anything."""
         self._load: LoadChanged | None = None
         self._flush_at_s = math.inf
         """By when those who follow are told what has happened; never if they know it all."""
@@ -246,5 +248,6 @@ class EventFeed:
             return
         joined = self._readers.join(message.after, message.kinds)
         if message.reply.answer(joined):
+            self.followed = True
             self._readers.admit(joined[0])
             self._look_if_wanted()
