@@ -84,7 +84,9 @@ class Llmlb(Contender):
     def manager(self, port: int) -> Iterator[Manager]:
         """Its administrator, logged in at *port*."""
         url = f"http://{LOOPBACK}:{port}"
-        with httpx.Client(base_url=url, trust_env=False, timeout=PATIENCE_S) as client:
+        # each request on a connection of its own: what is measured finds none of ours beside it
+        own = httpx.Limits(max_keepalive_connections=0)
+        with httpx.Client(base_url=url, trust_env=False, timeout=PATIENCE_S, limits=own) as client:
             said = {"username": "admin", "password": self._password}
             token = until(partial(_logged_in, client, said), "nobody could log in")
             client.headers.update(bearer(token))

@@ -218,7 +218,8 @@ class LiteLLM(Contender):
         configuration = scene.directory / "litellm.yaml"
         configuration.write_text(
             'model_list:\n  - model_name: "*"\n    litellm_params:\n      model: "openai/*"\n'
-            f'      api_base: "{scene.stub_url}/v1"\n      api_key: "none"\n'
+            f'      api_base: "{scene.stub_url}/v1"\n'
+            '      api_key: "none"\n'  # pragma: allowlist secret - the stub asks for none
             "litellm_settings:\n  num_retries: 0\n  request_timeout: 60\n"
         )
         words = [str(self._python.parent / "litellm"), "--config", str(configuration)]

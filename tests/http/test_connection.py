@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import trio
+import trio.testing
 
 from llmlb.http.lane.clock import LOOK_EVERY_S
 from llmlb.http.wire.connection import GOODBYE_S, READ_BYTES, WRITTEN_BYTES
@@ -342,3 +343,26 @@ async def test_at_a_stop_idle_connections_end_at_once_and_others_with_their_answ
     assert (busy.closed_at_s, idle.closed_at_s, begun.closed_at_s) == (5, 1, 1)
     assert [answer.status for answer in busy.answers("POST")] == [200]
     assert not begun.received
+
+
+async def test_the_next_head_may_come_in_the_moment_in_which_an_answer_ends(
+    served: Served, nursery: trio.Nursery
+) -> None:
+    client = Client(served.app, nursery)
+    path = "/api/auth/login"  # none of the lane's: what comes behind it is handed back
+    head, _, _ = post(b"{}", path).partition(b"{}")
+    rounds = 30
+    await client.send(head)
+    for number in range(1, rounds + 1):
+        await client.stream.send_all(b"{}")
+        for _ in range(1_000):  # whoever waits until all is at rest is too late
+            if client.received.count(b"HTTP/1.1 ") == number:
+                break
+            await trio.lowlevel.checkpoint()
+        for _ in range(number % 6):
+            await trio.lowlevel.checkpoint()
+        await client.stream.send_all(head)
+        await trio.testing.wait_all_tasks_blocked()
+
+    assert client.received.count(b"HTTP/1.1 ") == rounds
+    assert client.received.count(b"HTTP/1.1 408") == 0

@@ -126,6 +126,8 @@ class Http1(H11Protocol):
         self._turn = trio.Lock()
         self.gives_back = False
         """The next request is somebody else's."""
+        self.given_back = False
+        """That next request is what comes from here on."""
 
     async def refuse(self, status: int, said: str) -> None:
         """Answer a request that has not come whole, if nothing has been answered yet."""
@@ -163,7 +165,9 @@ class Http1(H11Protocol):
 
     async def _handle_events(self) -> None:
         async with self._turn:  # the next request is looked at by another task than new bytes
-            await super()._handle_events()
+            # Bytes of it may have come while the last answer was ending: they stay unparsed.
+            if not self.given_back:
+                await super()._handle_events()
 
     async def _maybe_recycle(self) -> None:
         await super()._maybe_recycle()
