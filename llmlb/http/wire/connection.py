@@ -217,7 +217,7 @@ class Connection:
 
     def _expect_the_next(self) -> None:
         if self._http.gives_back:
-            self._http.given_back = True
+            self._http.give_back()
             self._given_back.set()
             self._clock.cancel()
             self._listening.cancel()

@@ -71,6 +71,8 @@ class StrictConnection(h11.Connection):
         super().__init__(h11.SERVER, max_incomplete_event_size=HEADER_BLOCK_LIMIT_BYTES)
         self.said = ""
         """Why the latest request was refused."""
+        self.given_back = False
+        """What comes from here on is somebody else's, and stays unparsed."""
 
     @property
     def ahead_bytes(self) -> int:
@@ -91,6 +93,8 @@ class StrictConnection(h11.Connection):
 
     def next_event(self) -> Any:  # noqa: ANN401 - as h11 has it
         """What has come next. Raises h11.RemoteProtocolError for what is refused."""
+        if self.given_back:
+            return h11.NEED_DATA
         try:
             if self.their_state is h11.IDLE:
                 screen(self.trailing_data[0])
@@ -126,8 +130,10 @@ class Http1(H11Protocol):
         self._turn = trio.Lock()
         self.gives_back = False
         """The next request is somebody else's."""
-        self.given_back = False
-        """That next request is what comes from here on."""
+
+    def give_back(self) -> None:
+        """Leave unparsed what comes from here on, and what has come already."""
+        cast("StrictConnection", self.connection).given_back = True
 
     async def refuse(self, status: int, said: str) -> None:
         """Answer a request that has not come whole, if nothing has been answered yet."""
@@ -165,9 +171,7 @@ class Http1(H11Protocol):
 
     async def _handle_events(self) -> None:
         async with self._turn:  # the next request is looked at by another task than new bytes
-            # Bytes of it may have come while the last answer was ending: they stay unparsed.
-            if not self.given_back:
-                await super()._handle_events()
+            await super()._handle_events()
 
     async def _maybe_recycle(self) -> None:
         await super()._maybe_recycle()
