@@ -44,7 +44,7 @@ lint: env-dev ## style, types, async rules, layers
 	$(BIN)/ruff check llmlb tests scripts bench
 	$(BIN)/ruff format --check llmlb tests scripts bench
 	$(BIN)/mypy --explicit-package-bases llmlb tests scripts bench
-	$(BIN)/flake8 --select ASYNC $$(grep -rlw --include='*.py' async llmlb tests)
+	$(BIN)/flake8 --select ASYNC $$(grep -rlw --include='*.py' async llmlb)
 	$(BIN)/lint-imports
 
 scan: env-dev ## insecure code, known vulnerabilities of packages, secrets in files

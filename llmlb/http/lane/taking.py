@@ -65,7 +65,7 @@ async def serve_taken(
             await taken.connection(stream, stream.socket).run()
         else:
             await taken.by_lane(lane, stream)
-    except* Exception as error:
+    except* Exception as error:  # logged, and it ends this connection alone
         log.exception("a connection failed", client=client and client[0], exc_info=error)
 
 
