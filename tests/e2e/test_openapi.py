@@ -44,6 +44,7 @@ from llmlb.settings import Settings
 from llmlb.world import World
 from tests.fakes.openai import completion, finish, says
 from tests.fakes.upstream import Answer, FakeUpstream, SeenCall, json_answer, sse_answer
+from tests.sampling import HURRIED
 
 ENDPOINT_URL = "http://desk.lan:8000"
 START_TIMEOUT_S = 20.0
@@ -207,7 +208,9 @@ def is_negated(case: schemathesis.Case[Any], location: ParameterLocation) -> boo
 
 @pytest.mark.adversary
 @schema.parametrize()
-@hypothesis_settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=4 if HURRIED else 10, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_every_route_answers_as_described(
     case: schemathesis.Case[Any], server: str, session: requests.Session, endpoint_id: str
 ) -> None:

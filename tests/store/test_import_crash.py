@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.sampling import some
 from tests.store import crashing
 
 pytestmark = pytest.mark.simulation
@@ -26,7 +27,7 @@ def test_a_start_that_fails_at_any_step_is_made_good_by_the_next(tmp_path: Path)
     assert any("'late'" in line for line in expected)
     assert any(line.startswith("endpoints.json.migrated ") for line in expected)
     assert any(line.startswith("agents.json ") for line in expected)
-    for step in range(1, whole.taken + 1):
+    for step in some(range(1, whole.taken + 1), "failures", every=3):
         crashing.prepare(directory)
         with crashing.counted(crashing.Steps(step, crash)), pytest.raises(crashing.Crash):
             crashing.start(directory)
@@ -46,5 +47,5 @@ def test_a_start_that_is_killed_at_any_step_is_made_good_by_the_next(tmp_path: P
     assert ended.returncode == 0, ended.stderr
     result = json.loads(ended.stdout)
     assert result["steps"] > 50
-    assert result["killed"] == result["steps"]
+    assert result["killed"] == result["tried"] >= result["steps"] // 3
     assert result["different"] == []

@@ -28,5 +28,5 @@ def test_what_is_killed_at_any_step_is_made_good_by_the_next_start(
     assert ended.returncode == 0, ended.stderr
     result = json.loads(ended.stdout)
     assert result["steps"] > 30
-    assert result["killed"] == result["steps"]
+    assert result["killed"] == result["tried"] >= result["steps"] // 3
     assert result["wrong"] == []
