@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import trio
@@ -17,6 +18,13 @@ BY_LANE = os.environ.get("LLMLB_LANE") != "off"
 """Whether requests for the lane take it; the others, and all if not, come by ASGI."""
 
 _OF_LANE = {"headers", "client", "server"}
+_FRAMING = {"content-length", "transfer-encoding", "connection", "upgrade", "expect"}
+
+
+def _frames(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> bool:
+    """Whether *headers* say themselves how the request stands on its connection."""
+    names = headers if isinstance(headers, Mapping) else (name for name, _ in headers)
+    return not _FRAMING.isdisjoint(name.lower() for name in names)
 
 
 class Served:
@@ -35,7 +43,8 @@ class Served:
         """One request, which has still to be let run; the method `WS` opens a WebSocket."""
         if method == "WS":
             return Upgrade(self.app, path, **more)
-        if BY_LANE and method == "POST" and body is not None and more.keys() <= _OF_LANE:
+        by_lane = BY_LANE and method == "POST" and more.keys() <= _OF_LANE
+        if by_lane and body is not None and not _frames(more.get("headers") or ()):
             return LaneRequest(self.app, path, body, **more)
         return Request(self.app, method, path, body, **more)
 
