@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 
+from tests.once import for_all_applications
 from tests.simulation.children import RUNS, ChildDied, verdicts, written
 from tests.simulation.repeatable import hashes_are_fixed
 from tests.simulation.run import run
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _be_child(seeds: Sequence[int], hours: float, limit_s: float) -> int:
     assert hashes_are_fixed(), "PYTHONHASHSEED=0 belongs to a child's environment"
+    for_all_applications()
     gc.collect()
     gc.freeze()  # what has been imported stays: no collection need look at it again
     results = sys.stdout
