@@ -6,6 +6,7 @@ waits) through `trio.to_thread.run_sync`. `kill` is quick.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -185,6 +186,7 @@ class Balancer:
                 "LLMLB_DATA_DIR": str(self.data_dir),
                 "LLMLB_PORT": str(self.port),
                 "LLMLB_HEALTH_CHECK_INTERVAL": "1",
+                "LLMLB_LANE": os.environ.get("LLMLB_LANE", "on"),
                 **self._settings,
             }
         )
