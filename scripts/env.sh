@@ -64,7 +64,8 @@ install() {
     echo "==> Installing requirements/$set_name.txt into $directory (log: $log)"
     local pip=("$directory/bin/python" -m pip --disable-pip-version-check --no-input install)
     : >"$log"
-    "${pip[@]}" --require-hashes -r "$lock" 2>&1 | tee -a "$log" | show_progress ||
+    # The lock holds all that anything in it needs: nothing has to be resolved once more.
+    "${pip[@]}" --require-hashes --no-deps -r "$lock" 2>&1 | tee -a "$log" | show_progress ||
         fail "$(reason_of_failure)"
     # The build back end is locked too, so nothing is fetched from here on.
     "${pip[@]}" --no-deps --no-build-isolation --editable . >>"$log" 2>&1 ||
