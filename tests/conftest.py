@@ -21,7 +21,7 @@ _CI = bool(os.environ.get("CI"))
 
 hypothesis.settings.register_profile(
     "patient",
-    max_examples=50 if _CI else 100,
+    max_examples=30 if _CI else 100,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     # Continuous integration judges the change at hand, always by the same examples.
