@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 
@@ -74,7 +75,8 @@ class AdmissionFace:
 
         With 0 seconds a free slot is still granted, but nobody waits.
         """
-        if timeout_s <= 0:
+        patient = timeout_s > 0
+        with trio.move_on_after(timeout_s if patient else math.inf):
             return await self.wait_for_ready(
                 model,
                 api,
@@ -82,19 +84,9 @@ class AdmissionFace:
                 excluding=excluding,
                 tried=tried,
                 only=only,
+                decide=decide if patient else None,
                 arrival=arrival,
-                patient=False,
-            )
-        with trio.move_on_after(timeout_s):
-            return await self.wait_for_ready(
-                model,
-                api,
-                limit,
-                excluding=excluding,
-                tried=tried,
-                only=only,
-                decide=decide,
-                arrival=arrival,
+                patient=patient,
             )
         return Timeout()
 

@@ -114,7 +114,7 @@ class Connection:
         One that is given back instead stays open, and what has been read beyond its request is
         returned.
         """
-        stays_open = False
+        given_back = False
         try:
             async with self._tasks:
                 self._clock.deadline = trio.current_time() + self._limits.header_s
@@ -122,17 +122,13 @@ class Connection:
                 await self._read()
                 self._ended = True
                 self._clock.cancel()
-                if self._given_back.is_set():
-                    stays_open = True
-                else:
+                if not self._given_back.is_set():
                     await self._http.handle(Closed())
-        except BaseException:
-            stays_open = False
-            raise
+            given_back = self._given_back.is_set()
         finally:
-            if not stays_open:
+            if not given_back:
                 await trio.aclose_forcefully(self._stream)
-        return self._beyond if stays_open else None
+        return self._beyond if given_back else None
 
     # -- from the client
 
